@@ -1,0 +1,63 @@
+"""The seam between windows and verdicts: what every detector can do."""
+
+from pathlib import Path
+from typing import Protocol, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.batch import WindowBatch
+from schemas.outputs import Contribution
+
+Scores: TypeAlias = NDArray[np.float64]
+NodeState: TypeAlias = NDArray[np.float32]
+
+
+class Detector(Protocol):
+    """Windows in, scores out; a window is anomalous when its score passes the threshold.
+
+    A window's score depends on nothing but the window (and, for a detector with ``state_width > 0``, on the node's own
+    state): not on the batch it happens to be in, not on the number of threads. Implementations therefore score in tiles
+    of one fixed shape (``detectors.tiles``).
+    """
+
+    name: str
+    version: str
+    fields: tuple[str, ...]
+    window: int
+    threshold: float
+    state_width: int
+
+    def score(self, windows: WindowBatch, state: NodeState | None = None) -> Scores:
+        """Score each window, larger is more anomalous.
+
+        Args:
+            windows: n windows of ``window`` steps and ``len(fields)`` features.
+            state: float32 (n, state_width), each node's state, updated in place; every node occurs at most once in a
+                call. ``None`` for a detector without state.
+
+        Returns:
+            float64 (n,), finite.
+        """
+        ...
+
+    def contributions(self, windows: WindowBatch, state: NodeState | None = None) -> list[tuple[Contribution, ...]]:
+        """Say which features made each window's score, largest share first.
+
+        Args:
+            windows: n flagged windows.
+            state: float32 (n, state_width), the nodes' states as they were before ``score``.
+
+        Returns:
+            n tuples; the shares of one window sum to at most 1.
+        """
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write the artefact: metadata, weights, checksums. Raises ``ArtefactError`` when it cannot be written."""
+        ...
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read an artefact back. Raises ``ArtefactError`` when a file is missing, changed or belongs to another."""
+        ...
