@@ -19,6 +19,15 @@ class Detector(Protocol):
     A window's score depends on nothing but the window (and, for a detector with ``state_width > 0``, on the node's own
     state): not on the batch it happens to be in, not on the number of threads. Implementations therefore score in tiles
     of one fixed shape (``detectors.tiles``).
+
+    Attributes:
+        name: what settings and anomalies call it.
+        version: of the artefact, derived from all that decides a verdict.
+        fields: the stream's features it takes, in order.
+        window: steps in a window.
+        threshold: a window is anomalous when its score is greater.
+        levels: scores above which an anomaly is a warning, and critical; both at least the threshold.
+        state_width: float32 numbers a node that the detector keeps between steps; 0 for none.
     """
 
     name: str
@@ -26,6 +35,7 @@ class Detector(Protocol):
     fields: tuple[str, ...]
     window: int
     threshold: float
+    levels: tuple[float, float]
     state_width: int
 
     def score(self, windows: WindowBatch, state: NodeState | None = None) -> Scores:

@@ -1,0 +1,212 @@
+"""Records in, anomalies out: the one code path of the worker, of offline scoring and of the tests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.protocol import Detector, NodeState
+from detectors.rounds import rounds
+from features.batch import WindowBatch
+from features.windows import Appended, WindowStore
+from schemas.codec import Decoded
+from schemas.outputs import Anomaly, Contribution, Source, anomaly_id
+from schemas.streams import Stream
+
+Severity = Literal["info", "warning", "critical"]
+MAX_TILED_WINDOWS: Final = 65_536  # bound on the windows gathered at once for a detector without state
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """One detector's scores of a batch.
+
+    Attributes:
+        detector: its name.
+        model_version: of the artefact that scored.
+        threshold: a window is anomalous when its score is greater.
+        records: int64 (k,), index into the decoded batch of the step that each window ends with, ascending.
+        scores: float64 (k,).
+        flagged: bool (k,), score > threshold.
+    """
+
+    detector: str
+    model_version: str
+    threshold: float
+    records: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    flagged: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a batch led to: anomalies in the order of their records, all verdicts, and what became of each step."""
+
+    anomalies: list[Anomaly]
+    verdicts: list[Verdicts]
+    appended: Appended
+
+
+def severity(score: float, levels: tuple[float, float]) -> Severity:
+    """Grade an anomaly's score by the detector's levels for a warning and for a critical one."""
+    warning, critical = levels
+    return "critical" if score > critical else "warning" if score > warning else "info"
+
+
+class StreamScorer:
+    """Keeps the windows of one stream and runs its detectors over every batch.
+
+    State (windows, baselines) is a function of the records and their order within each partition; how they are cut into
+    batches changes nothing, to the bit.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        detectors: Sequence[Detector],
+        *,
+        step_ms: int | None = None,
+        gap_steps: int = 5,
+        late_steps: int = 5,
+        idle_ms: int = 1_800_000,
+        capacity: int = 1024,
+    ) -> None:
+        """Make an empty store of windows.
+
+        Args:
+            stream: what the records are.
+            detectors: those to run, all for this stream's features and one window length.
+            step_ms: nominal milliseconds between a node's steps; the stream's own when ``None``.
+            gap_steps: missing steps that are carried; a longer gap starts the window again.
+            late_steps: how many steps back a late step may still fill its hole.
+            idle_ms: event time without a step after which a node is forgotten.
+            capacity: nodes to reserve memory for; grows as needed.
+
+        Raises:
+            ValueError: no detector is given, or they do not fit the stream or each other.
+        """
+        _check_detectors(stream, detectors)
+        self.stream = stream
+        self.detectors = tuple(detectors)
+        widths = [detector.state_width for detector in detectors]
+        bounds = np.concatenate([[0], np.cumsum(widths)])
+        self._state_parts = [slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        self.store = WindowStore(
+            len(stream.features),
+            window=detectors[0].window,
+            step_ms=step_ms or stream.step_ms,
+            gap_steps=gap_steps,
+            late_steps=late_steps,
+            idle_ms=idle_ms,
+            capacity=capacity,
+            state_width=int(bounds[-1]),
+        )
+
+    def process(
+        self, decoded: Decoded, *, topic: str, partitions: NDArray[np.int32], offsets: NDArray[np.int64]
+    ) -> Outcome:
+        """Append a batch of records to their windows and score every complete one.
+
+        Args:
+            decoded: n good records, a partition's in log order.
+            topic: where they come from, for the anomalies' source.
+            partitions: int32 (n,).
+            offsets: int64 (n,).
+        """
+        appended = self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows)
+        verdicts: list[Verdicts] = []
+        found: list[tuple[int, int, Anomaly]] = []
+        for order, (detector, part) in enumerate(zip(self.detectors, self._state_parts, strict=True)):
+            scores, reasons = self._run(detector, part, appended.windows)
+            flagged = scores > detector.threshold
+            records = appended.windows.records
+            verdicts.append(
+                Verdicts(detector.name, detector.version, detector.threshold, records, scores, flagged)
+            )
+            start, end = appended.windows.start_ms(), appended.windows.end_ms()
+            for i, contributions in reasons.items():
+                record = int(records[i])
+                source = Source(topic=topic, partition=int(partitions[record]), offset=int(offsets[record]))
+                span = (int(start[i]), int(end[i]))
+                anomaly = _anomaly(detector, decoded, record, float(scores[i]), span, contributions, source)
+                found.append((record, order, anomaly))
+        found.sort(key=lambda each: each[:2])
+        return Outcome([anomaly for _, _, anomaly in found], verdicts, appended)
+
+    def drop_partition(self, partition: int) -> None:
+        """Forget all nodes of a partition that now belongs to another worker."""
+        self.store.drop_partition(partition)
+
+    def _run(
+        self, detector: Detector, part: slice, windows: WindowBatch
+    ) -> tuple[NDArray[np.float64], dict[int, tuple[Contribution, ...]]]:
+        """Score all windows; return the scores, float64 (n,), and the contributions of the flagged ones by index."""
+        scores = np.zeros(len(windows), dtype=np.float64)
+        reasons: dict[int, tuple[Contribution, ...]] = {}
+        for index in _calls(detector, windows):
+            called = windows.take(index)
+            before = self.store.state[called.slots, part] if detector.state_width else None
+            after: NodeState | None = None if before is None else before.copy()
+            scores[index] = detector.score(called, after)
+            if after is not None:
+                self.store.state[called.slots, part] = after
+            flagged = np.flatnonzero(scores[index] > detector.threshold)
+            if len(flagged):
+                state = None if before is None else before[flagged]
+                explained = detector.contributions(called.take(flagged), state)
+                reasons.update(zip(index[flagged].tolist(), explained, strict=True))
+        return scores, reasons
+
+
+def _calls(detector: Detector, windows: WindowBatch) -> list[NDArray[np.int64]]:
+    """Cut a batch into calls: rounds for a detector with state, bounded pieces for one without."""
+    if detector.state_width:
+        return list(rounds(windows.slots))
+    index = np.arange(len(windows), dtype=np.int64)
+    return [index[i : i + MAX_TILED_WINDOWS] for i in range(0, len(index), MAX_TILED_WINDOWS)]
+
+
+def _anomaly(  # noqa: PLR0913, PLR0917 -- the parts of one message
+    detector: Detector,
+    decoded: Decoded,
+    record: int,
+    score: float,
+    span: tuple[int, int],
+    contributions: tuple[Contribution, ...],
+    source: Source,
+) -> Anomaly:
+    key, ts_ms = decoded.keys[record], int(decoded.ts_ms[record])
+    return Anomaly(
+        id=anomaly_id(detector.name, key, ts_ms),
+        ts_ms=ts_ms,
+        node_id=key,
+        cluster=decoded.clusters[record],
+        region=decoded.regions[record],
+        detector=detector.name,
+        model_version=detector.version,
+        score=score,
+        threshold=detector.threshold,
+        severity=severity(score, detector.levels),
+        window_start_ms=span[0],
+        window_end_ms=span[1],
+        contributions=contributions,
+        source=source,
+    )
+
+
+def _check_detectors(stream: Stream, detectors: Sequence[Detector]) -> None:
+    if not detectors:
+        raise ValueError(f"stream {stream.name}: give at least one detector")
+    for detector in detectors:
+        if tuple(detector.fields) != tuple(stream.features):
+            raise ValueError(
+                f"stream {stream.name}: detector {detector.name} ({detector.version}) takes {list(detector.fields)}, "
+                f"the stream gives {list(stream.features)}: train it on this stream"
+            )
+        if detector.window != detectors[0].window:
+            raise ValueError(
+                f"stream {stream.name}: detector {detector.name} looks at {detector.window} steps, "
+                f"{detectors[0].name} at {detectors[0].window}: train them with one window"
+            )

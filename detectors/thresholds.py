@@ -1,0 +1,106 @@
+"""Thresholds from normal data, asked for in the unit a person understands: false alarms per node-day."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+MS_PER_DAY: Final = 86_400_000
+MIN_PEAKS: Final = 10  # a tail index from fewer episodes is noise
+
+
+class ThresholdError(ValueError):
+    """The scores cannot carry a threshold: too few, not finite, or all alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class TailFit:
+    """A threshold with the tail it was extrapolated from.
+
+    Attributes:
+        threshold: scores above it are alarms.
+        tail_start: score from which the tail was taken as a power law.
+        tail_index: Hill's estimate; the larger, the lighter the tail.
+        peaks: false-alarm episodes above ``tail_start`` that the fit rests on.
+        node_days: event time the scores cover, summed over nodes.
+        asked: false alarms per node-day the threshold is for.
+        seen: episodes per node-day that pass the threshold on the very scores it was fitted on.
+    """
+
+    threshold: float
+    tail_start: float
+    tail_index: float
+    peaks: int
+    node_days: float
+    asked: float
+    seen: float
+
+
+def episode_peaks(scores: NDArray[np.float64], level: float, quiet_steps: int) -> NDArray[np.float64]:
+    """Return the highest score of each episode above ``level``.
+
+    Args:
+        scores: float64 (n,), one node's scores in event-time order.
+        level: an episode holds the steps whose score is greater.
+        quiet_steps: exceedances fewer than this many steps apart belong to one episode.
+
+    Returns:
+        float64 (episodes,), in event-time order.
+    """
+    above = np.flatnonzero(scores > level)
+    if not len(above):
+        return np.empty(0)
+    starts = np.flatnonzero(np.diff(above, prepend=-quiet_steps - 1) > quiet_steps)
+    return np.maximum.reduceat(scores[above], starts)
+
+
+def fit_threshold(
+    scores: Sequence[NDArray[np.float64]],
+    *,
+    step_ms: int,
+    false_alarms_per_node_day: float,
+    tail: float = 0.99,
+    quiet_steps: int = 10,
+) -> TailFit:
+    """Find the threshold that normal telemetry passes ``false_alarms_per_node_day`` times.
+
+    Training data is mostly shorter than a node-day, so the rate has to be extrapolated: the peaks of the episodes above
+    the ``tail`` quantile are taken as a power law with Hill's index (Hill, Annals of Statistics 1975), and the threshold
+    is Weissman's quantile for the rate asked (Weissman, JASA 1978). Peaks, not steps, because what disturbs a person is
+    the episode.
+
+    Args:
+        scores: float64 (n_i,) for each node, positive, of normal telemetry in event-time order.
+        step_ms: nominal milliseconds between steps.
+        false_alarms_per_node_day: the rate asked for, > 0.
+        tail: quantile of all scores at which the tail starts.
+        quiet_steps: steps without exceedance that end an episode.
+
+    Raises:
+        ThresholdError: there are too few scores, or they are not finite and positive.
+    """
+    pooled = np.concatenate([np.asarray(each, dtype=np.float64) for each in scores]) if scores else np.empty(0)
+    _check(pooled, false_alarms_per_node_day)
+    node_days = len(pooled) * step_ms / MS_PER_DAY
+    start = float(np.quantile(pooled, tail))
+    peaks = np.concatenate([episode_peaks(each, start, quiet_steps) for each in scores])
+    if len(peaks) < MIN_PEAKS:
+        raise ThresholdError(
+            f"{len(peaks)} episodes above the {tail:.0%} quantile of {len(pooled)} scores: a threshold needs at least "
+            f"{MIN_PEAKS}; give a longer recording of normal operation"
+        )
+    index = 1.0 / max(float(np.mean(np.log(peaks / start))), 1e-6)
+    threshold = start * max(1.0, len(peaks) / node_days / false_alarms_per_node_day) ** (1.0 / index)
+    passed = sum(len(episode_peaks(each, threshold, quiet_steps)) for each in scores)
+    return TailFit(threshold, start, index, len(peaks), node_days, false_alarms_per_node_day, passed / node_days)
+
+
+def _check(pooled: NDArray[np.float64], rate: float) -> None:
+    if not rate > 0.0:
+        raise ThresholdError(f"false_alarms_per_node_day is {rate}: it must be greater than 0")
+    if len(pooled) < 100:
+        raise ThresholdError(f"{len(pooled)} scores of normal telemetry: a threshold needs at least 100")
+    if not np.all(np.isfinite(pooled)) or np.any(pooled <= 0.0):
+        raise ThresholdError("scores of normal telemetry must be finite and positive")
