@@ -11,8 +11,6 @@ _BLOCK = 128
 def ar1(rng: np.random.Generator, steps: int, width: int, phi: float, sd: float) -> Floats:
     """Draw stationary first-order autoregressive series.
 
-    Blocks of 128 steps are one matrix product, so that the cost is a product and not a Python loop over time.
-
     Args:
         rng: source of the noise.
         steps: length of the series.
@@ -23,16 +21,34 @@ def ar1(rng: np.random.Generator, steps: int, width: int, phi: float, sd: float)
     Returns:
         float64 (steps, width).
     """
+    noise = rng.standard_normal((steps, width)) * (sd * np.sqrt(1.0 - phi * phi))
+    noise[0] = rng.standard_normal(width) * sd
+    return decaying_sum(noise, phi)
+
+
+def decaying_sum(values: Floats, phi: float) -> Floats:
+    """Sum values over time with the past fading by ``phi`` a step: ``y[t] = phi y[t-1] + x[t]``.
+
+    Blocks of 128 steps are one matrix product, so that the cost is a product and not a Python loop over time.
+
+    Args:
+        values: float64 (T, width).
+        phi: 0 <= phi < 1.
+
+    Returns:
+        float64 (T, width).
+    """
+    steps, width = values.shape
     blocks = -(-steps // _BLOCK)
-    noise = rng.standard_normal((blocks, _BLOCK, width)) * (sd * np.sqrt(1.0 - phi * phi))
-    noise[0, 0] = rng.standard_normal(width) * sd
+    padded = np.zeros((blocks * _BLOCK, width))
+    padded[:steps] = values
     lag = np.subtract.outer(np.arange(_BLOCK), np.arange(_BLOCK))
     weights = np.where(lag >= 0, phi ** np.maximum(lag, 0), 0.0)
-    series = np.einsum("ij,bjw->biw", weights, noise, optimize=True)
+    sums = weights @ padded.reshape(blocks, _BLOCK, width)
     decay = (phi ** np.arange(1, _BLOCK + 1))[:, None]
     for block in range(1, blocks):
-        series[block] += decay * series[block - 1, -1]
-    out: Floats = series.reshape(blocks * _BLOCK, width)[:steps]
+        sums[block] += decay * sums[block - 1, -1]
+    out: Floats = sums.reshape(blocks * _BLOCK, width)[:steps]
     return out
 
 

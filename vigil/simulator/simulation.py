@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.metrics import Incident
 from vigil.simulator.faults import Fault
 
 _CHUNK = 8_192
@@ -29,26 +30,6 @@ class Node:
     cluster: str
     region: str
     az: str
-
-
-class ReportedIncident(msgspec.Struct, frozen=True, omit_defaults=False):
-    """A row of ``dwcp.incidents`` as incident management reports it, minutes late and in its own words.
-
-    Attributes:
-        node_id: the node it was reported for.
-        start_ms: reported start, Unix epoch milliseconds.
-        end_ms: reported end, ``None`` while open.
-        kind: class of the incident.
-        severity: ``"info"``, ``"warning"`` or ``"critical"``.
-        v: schema version.
-    """
-
-    node_id: str
-    start_ms: int
-    end_ms: int | None
-    kind: str
-    severity: str
-    v: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +58,7 @@ class Simulation:
     faults: tuple[Fault, ...]
     truth: NDArray[np.int16]
     aftermath: NDArray[np.bool_]
-    incidents: tuple[ReportedIncident, ...] = field(default=())
+    incidents: tuple[Incident, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.ts_ms)
