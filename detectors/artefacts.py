@@ -9,6 +9,7 @@ file name cannot lead out of the directory.
 
 import hashlib
 import importlib.metadata
+import json
 import math
 import os
 import re
@@ -163,18 +164,12 @@ def write_artefact(directory: Path, metadata: Metadata, files: Mapping[str, byte
     }
     complete = msgspec.structs.replace(metadata, files=entries, schema_version=SCHEMA_VERSION)
     _check_metadata(directory, complete)
-    try:
-        complete = msgspec.structs.replace(complete, model_version=_version_of(complete))
-        complete = msgspec.structs.replace(complete, checksum=_checksum_of(complete))
-        encoded = msgspec.json.format(_canonical(complete), indent=2) + b"\n"
-    except (TypeError, msgspec.MsgspecError, RecursionError, OverflowError) as error:
-        raise ArtefactError(directory, f"metadata cannot be written as JSON ({error})", "use plain values") from error
+    complete = _plain(directory, complete)
+    complete = msgspec.structs.replace(complete, model_version=_version_of(complete))
+    complete = msgspec.structs.replace(complete, checksum=_checksum_of(complete))
+    encoded = msgspec.json.format(_canonical(complete), indent=2) + b"\n"
     if len(encoded) > MAX_METADATA_BYTES:
         raise ArtefactError(directory, f"metadata of {len(encoded)} bytes", f"keep it under {MAX_METADATA_BYTES}")
-    if _decode(directory, encoded) != complete:
-        raise ArtefactError(
-            directory, "metadata does not survive JSON unchanged", "use str, int, finite float, bool, list, dict, None"
-        )
     try:
         _replace_files(directory, {**files, METADATA_NAME: encoded})
     except OSError as error:
@@ -207,6 +202,19 @@ def read_artefact(
     _check_files(directory, {name: entry.bytes for name, entry in metadata.files.items()})
     files = {name: _read_verified(directory, name, entry) for name, entry in metadata.files.items()}
     return Artefact(directory, metadata, files)
+
+
+def _plain(directory: Path, metadata: Metadata) -> Metadata:
+    """Return the metadata as it will be read back; msgspec would write NaN as null without a word."""
+    try:
+        json.dumps(msgspec.to_builtins(metadata), allow_nan=False)
+        return _decode(directory, _canonical(metadata))
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise ArtefactError(
+            directory,
+            f"metadata cannot be written as JSON ({error})",
+            "use str, int, finite float, bool, list, dict and None",
+        ) from error
 
 
 def _canonical(metadata: Metadata) -> bytes:
