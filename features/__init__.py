@@ -2,6 +2,16 @@
 
 from features.appended import Appended, StepStatus
 from features.batch import WindowBatch
+from features.rules import MAX_TS_MS, WindowRules
 from features.windows import SnapshotError, Watermark, WindowStore
 
-__all__ = ["Appended", "SnapshotError", "StepStatus", "Watermark", "WindowBatch", "WindowStore"]
+__all__ = [
+    "MAX_TS_MS",
+    "Appended",
+    "SnapshotError",
+    "StepStatus",
+    "Watermark",
+    "WindowBatch",
+    "WindowRules",
+    "WindowStore",
+]

@@ -1,34 +1,37 @@
-"""The window store: the last steps of every node, appended to a batch at a time."""
+"""The window store: the last steps of every node, appended to a batch at a time.
+
+The rules are written down, with drawings, in docs/windows.md.
+"""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.appended import Appended, StepStatus
 from features.batch import WindowBatch
+from features.late import replay
+from features.nodes import NodeTable, Slots
+from features.rules import MAX_TS_MS, WindowRules
+from features.snapshots import SnapshotError, check_watermark, decode, encode
+from features.steps import Draft, Steps, in_order, sort_by_slot
+from features.timelines import decide, draw, keep, lay_out, renew_forgotten
+from features.transfer import read_nodes, write_nodes
+from features.watermarks import NO_WATERMARK, Watermark, advance
 
-__all__ = ["Appended", "SnapshotError", "StepStatus", "Watermark", "WindowBatch", "WindowStore"]
-
-
-class SnapshotError(ValueError):
-    """A snapshot cannot be restored: damaged, cut short, of another version or of other settings."""
-
-
-class Watermark(NamedTuple):
-    """Event-time progress of a partition (see docs/windows.md); plain values, so that it can be stored anywhere."""
-
-    leader: str
-    first_ms: int
-    second_ms: int
-    origin_ms: int
+__all__ = ["Appended", "SnapshotError", "StepStatus", "Watermark", "WindowBatch", "WindowRules", "WindowStore"]
 
 
 class WindowStore:
-    """Public signatures first; the implementation follows."""
+    """Sliding windows of many nodes in preallocated arrays.
 
-    def __init__(
+    What is accepted, which windows come out and what is kept of a node is a function of its partition's log alone: how
+    the log is cut into batches changes nothing, to the bit. Only the numbers of slots may differ.
+
+    Not thread-safe. Memory is reserved for ``capacity`` nodes and doubles when they are more.
+    """
+
+    def __init__(  # noqa: PLR0913 -- settings, by name
         self,
         features: int,
         *,
@@ -40,8 +43,34 @@ class WindowStore:
         capacity: int = 1024,
         state_width: int = 0,
     ) -> None:
-        self.state: NDArray[np.float32] = np.zeros((capacity, state_width), np.float32)
-        raise NotImplementedError
+        """Make an empty store.
+
+        Args:
+            features: values in a step.
+            window: steps in a window.
+            step_ms: nominal milliseconds between two steps of a node.
+            gap_steps: most missing steps in a row that are carried; after a longer gap the window starts again.
+            late_steps: how many steps back a late step may still fill its hole.
+            idle_ms: how far a partition's event time advances after a node's last step until it is forgotten.
+            capacity: nodes to reserve memory for.
+            state_width: float32 values of detector state kept for each node.
+
+        Raises:
+            ValueError: a setting is out of range.
+        """
+        self.rules = WindowRules(
+            features=features,
+            window=window,
+            step_ms=step_ms,
+            gap_steps=gap_steps,
+            late_steps=late_steps,
+            idle_ms=idle_ms,
+            state_width=state_width,
+        )
+        self._table = NodeTable(self.rules, capacity)
+        self._marks: dict[int, Watermark] = {}
+        # No node of the partition was last seen before this watermark: spares the search for idle ones.
+        self._oldest_seen: dict[int, int] = {}
 
     def append(
         self,
@@ -52,53 +81,229 @@ class WindowStore:
         *,
         offsets: NDArray[np.int64] | None = None,
     ) -> Appended:
-        """Append records in log order; with offsets, records already in a restored node's state are APPLIED."""
-        raise NotImplementedError
+        """Append n records, each partition's in log order.
+
+        The windows' slots and the detector states behind them hold until the next call, for forgotten nodes as well.
+
+        Args:
+            partitions: int32 (n,), not negative.
+            keys: n keys; nodes of one key in two partitions are different nodes.
+            ts_ms: int64 (n,), event times in (0, 4102444800000).
+            rows: float32 (n, F), finite.
+            offsets: int64 (n,), increasing within a partition. With them, records that a restored node already
+                contains are APPLIED: they move the watermark and nothing else, so that a log may be replayed from
+                before the snapshots.
+
+        Raises:
+            ValueError: an argument has a wrong shape, or a time is out of range; nothing was appended then.
+        """
+        partitions, ts_ms, values = self._checked(partitions, keys, ts_ms, rows, offsets)
+        if not len(keys):
+            empty = WindowBatch.empty(self.rules.window, self.rules.features)
+            return Appended(empty, np.empty(0, np.uint8))
+        table = self._table
+        slots, created = table.intern(partitions, keys)
+        chosen = np.arange(len(keys)) if offsets is None else np.flatnonzero(offsets > table.applied[slots])
+        order = sort_by_slot(slots, chosen)
+        steps = self._steps(order, partitions, keys, slots, ts_ms)
+        draft = Draft.of(slots)
+        draft.created = len(created)
+        windows = self._extend(steps, values, draft)
+        if offsets is not None:
+            # Ascending in a node's log, so that the last one written is the largest.
+            table.applied[draft.slot[order]] = offsets[order]
+        table.release(draft.retired)
+        evicted = [node for p in np.unique(partitions).tolist() for node in self._sweep(p)]
+        return Appended(
+            windows=windows,
+            status=draft.status,
+            gaps=draft.gaps,
+            filled=draft.filled,
+            restarts=draft.restarts,
+            created=draft.created,
+            evictions=len(draft.retired) + len(evicted),
+            evicted=evicted,
+        )
+
+    def _checked(
+        self,
+        partitions: NDArray[np.int32],
+        keys: Sequence[str],
+        ts_ms: NDArray[np.int64],
+        rows: NDArray[np.float32],
+        offsets: NDArray[np.int64] | None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
+        n = len(keys)
+        partitions, ts_ms = np.asarray(partitions, np.int32), np.asarray(ts_ms, np.int64)
+        values = np.asarray(rows, np.float32)
+        shapes = {"partitions": partitions.shape, "ts_ms": ts_ms.shape}
+        if offsets is not None:
+            shapes["offsets"] = offsets.shape
+        for name, shape in shapes.items():
+            if shape != (n,):
+                raise ValueError(f"{name} has shape {shape}; give {(n,)}, one for each of the {n} keys")
+        if values.shape != (n, self.rules.features):
+            raise ValueError(f"rows has shape {values.shape}; give {(n, self.rules.features)}, one row a key")
+        wrong = np.flatnonzero((ts_ms <= 0) | (ts_ms >= MAX_TS_MS))
+        if len(wrong):
+            i = int(wrong[0])
+            raise ValueError(f"ts_ms of record {i} ({keys[i]}) is {ts_ms[i]}; it must be in (0, {MAX_TS_MS})")
+        if n and partitions.min() < 0:
+            raise ValueError(f"partitions holds {partitions.min()}; partitions are not negative")
+        return partitions, ts_ms, values
+
+    def _steps(
+        self,
+        order: NDArray[np.int64],
+        partitions: NDArray[np.int32],
+        keys: Sequence[str],
+        slots: Slots,
+        ts_ms: NDArray[np.int64],
+    ) -> Steps:
+        """Move the watermarks on, and bring the records into the order of their nodes."""
+        before, after, origin = np.empty_like(ts_ms), np.empty_like(ts_ms), np.empty_like(ts_ms)
+        for partition in np.unique(partitions).tolist():
+            index = np.flatnonzero(partitions == partition)
+            mark = self._marks.get(partition, NO_WATERMARK)
+            leader = self._table.tables[partition].get(mark.leader, -1)
+            progress = advance(mark, leader, slots[index], ts_ms[index])
+            before[index], after[index], origin[index] = progress.before, progress.after, progress.origin_ms
+            key = mark.leader if progress.leader < 0 else keys[int(index[progress.leader])]
+            second = int(progress.after[-1])
+            self._marks[partition] = Watermark(key, progress.first_ms, second, progress.origin_ms)
+        slot = slots[order]
+        starts = np.ones(len(order), np.bool_)
+        starts[1:] = slot[1:] != slot[:-1]
+        return Steps(order, slot, ts_ms[order], before[order], after[order], origin[order], starts)
+
+    def _extend(self, steps: Steps, values: NDArray[np.float32], draft: Draft) -> WindowBatch:
+        """Append the steps to their nodes, and lay out the windows that come of it."""
+        table = self._table
+        fast, forgotten = in_order(table, steps)
+        ordered, unordered = renew_forgotten(table, steps.where(fast), forgotten[fast], draft), steps.where(~fast)
+        late = replay(table, unordered, draft, values)
+        layout = lay_out(table, ordered)
+        rows = np.empty((layout.size + len(late.rows), self.rules.features), np.float32)
+        stamps = np.empty(len(rows), np.int64)
+        draw(table, ordered, layout, values, rows[: layout.size], stamps[: layout.size])
+        rows[layout.size :], stamps[layout.size :] = late
+        draft.end[unordered.record] += layout.size
+        decide(table, ordered, layout, draft)
+        keep(table, ordered, layout, rows, stamps)
+        records = np.flatnonzero(draft.status == StepStatus.WINDOW)
+        return WindowBatch(
+            length=self.rules.window,
+            rows=rows,
+            ts_ms=stamps >> 1,
+            carried=(stamps & 1).astype(np.bool_),
+            ends=draft.end[records],
+            records=records,
+            slots=draft.slot[records],
+        )
+
+    def _sweep(self, partition: int) -> list[tuple[int, str]]:
+        """Forget the idle nodes of a partition; returns them in the order of their keys."""
+        mark, idle_ms = self._marks[partition], self.rules.idle_ms
+        if mark.second_ms - self._oldest_seen.get(partition, mark.origin_ms) <= idle_ms:
+            return []
+        slots = self.slots_of(partition)
+        seen = np.maximum(self._table.seen[slots], mark.origin_ms)
+        idle = mark.second_ms - seen > idle_ms
+        self._oldest_seen[partition] = int(seen[~idle].min(initial=mark.second_ms))
+        gone = sorted((partition, self._table.key_of(slot)) for slot in slots[idle].tolist())
+        self._table.release(slots[idle].tolist())
+        return gone
+
+    @property
+    def state(self) -> NDArray[np.float32]:
+        """Detector state by slot: float32 (capacity, state_width); zeros for a new node, kept over gaps and restarts.
+
+        Write into it after an ``append``; read the attribute again after the next one, which may replace the array.
+        """
+        return self._table.state
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self._table)
+
+    @property
+    def capacity(self) -> int:
+        """Nodes that memory is reserved for."""
+        return self._table.capacity
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        raise NotImplementedError
+        """Bytes reserved for all nodes, keys and dictionaries included."""
+        return self._table.nbytes
 
-    def slots_of(self, partition: int) -> NDArray[np.int64]:
-        """Slots of the nodes of a partition."""
-        raise NotImplementedError
+    @property
+    def partitions(self) -> list[int]:
+        """Partitions that a record was seen of, ascending."""
+        return sorted(self._marks.keys() | self._table.tables.keys())
+
+    def slots_of(self, partition: int) -> Slots:
+        """Slots of a partition's nodes: int64, ascending."""
+        return np.flatnonzero(self._table.partition == partition)
 
     def slot_of(self, partition: int, key: str) -> int | None:
-        """Slot of a node, or None."""
-        raise NotImplementedError
+        """Slot of a node, ``None`` when the store does not have it."""
+        return self._table.tables.get(partition, {}).get(key)
 
     def key_of(self, slot: int) -> str:
-        """Key of the node in a slot."""
-        raise NotImplementedError
+        """Key of the node in a slot. Raises ``KeyError`` when there is none."""
+        return self._table.key_of(slot)
 
-    def newest_ms(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Event time of the newest step of each node: int64 (n,)."""
-        raise NotImplementedError
+    def newest_ms(self, slots: Slots) -> NDArray[np.int64]:
+        """Event time of the newest step of each node: int64 (n,), milliseconds."""
+        return self._table.newest[slots]
 
     def watermark(self, partition: int) -> Watermark | None:
-        """Event-time progress of a partition, None before its first record."""
-        raise NotImplementedError
+        """Event-time progress of a partition, ``None`` before its first record."""
+        return self._marks.get(partition)
 
     def set_watermark(self, partition: int, watermark: Watermark) -> None:
-        """Restore the event-time progress of a partition."""
-        raise NotImplementedError
+        """Put back the event-time progress of a partition. Raises ``SnapshotError`` when it makes no sense."""
+        check_watermark(partition, watermark)
+        self._marks[partition] = watermark
+        self._oldest_seen.pop(partition, None)
 
     def drop_partition(self, partition: int) -> None:
-        """Forget every node of a partition and its watermark."""
-        raise NotImplementedError
+        """Forget a partition: its nodes, their state and its watermark."""
+        self._table.release(self.slots_of(partition).tolist())
+        self._table.tables.pop(partition, None)
+        self._marks.pop(partition, None)
+        self._oldest_seen.pop(partition, None)
 
-    def snapshot(self, slots: Sequence[int] | NDArray[np.int64]) -> bytes:
-        """Serialise nodes (one or many): keys, steps, detector state, applied offsets. Not the watermark."""
-        raise NotImplementedError
+    def snapshot(self, slots: Sequence[int] | Slots) -> bytes:
+        """Serialise nodes: keys, steps, detector state, applied offsets; not the watermark of their partitions.
+
+        Raises:
+            KeyError: a slot holds no node.
+        """
+        return encode(read_nodes(self._table, slots), self.rules)
+
+    def snapshot_each(self, slots: Sequence[int] | Slots) -> list[bytes]:
+        """Serialise nodes one by one, for records keyed by node; several times faster than one call for each."""
+        return [encode(node, self.rules) for node in read_nodes(self._table, slots).each()]
 
     def snapshot_partition(self, partition: int) -> bytes:
-        """Serialise every node of a partition and its watermark."""
-        raise NotImplementedError
+        """Serialise a partition: its nodes and its watermark."""
+        mark = self._marks.get(partition)
+        nodes = read_nodes(self._table, self.slots_of(partition))
+        return encode(nodes, self.rules, None if mark is None else (partition, mark))
 
-    def restore(self, snapshot: bytes, *, partition: int | None = None) -> NDArray[np.int64]:
-        """Put nodes back, replacing those of the same key; returns their slots. Raises SnapshotError."""
-        raise NotImplementedError
+    def restore(self, snapshot: bytes) -> Slots:
+        """Put nodes back, in the place of those of the same partition and key; a watermark as well when it holds one.
+
+        Returns:
+            int64, the nodes' slots, in the order they were given to ``snapshot``.
+
+        Raises:
+            SnapshotError: damaged, cut short, of another version or of other settings; nothing was restored then.
+        """
+        nodes, mark = decode(snapshot, self.rules)
+        slots = write_nodes(self._table, nodes)
+        for partition in set(nodes.partition.tolist()):
+            self._oldest_seen.pop(partition, None)
+        if mark is not None:
+            self.set_watermark(*mark)
+        return slots

@@ -1,0 +1,65 @@
+"""The settings that decide what a window is; see docs/windows.md for the rules in words and drawings."""
+
+from dataclasses import dataclass
+from typing import Final
+
+MAX_TS_MS: Final = 4_102_444_800_000
+"""Event times lie in (0, 4102444800000): after 1970 and before 2100, so that no arithmetic on them can overflow."""
+
+_BOUNDS: Final = {
+    "features": (1, 4096),
+    "window": (1, 10_000),
+    "step_ms": (1, 86_400_000),
+    "gap_steps": (0, 1000),
+    "late_steps": (0, 1000),
+    "idle_ms": (1, MAX_TS_MS),
+    "state_width": (0, 65_536),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRules:
+    """What decides which steps are accepted and which windows come out.
+
+    Attributes:
+        features: values in a step.
+        window: steps in a window.
+        step_ms: nominal milliseconds between two steps of a node.
+        gap_steps: most missing steps in a row that are carried; after a longer gap the window starts again.
+        late_steps: how many steps back a late step may still fill its hole.
+        idle_ms: how far a partition's event time advances after a node's last accepted step until it is forgotten.
+        state_width: float32 values of detector state kept for a node.
+
+    Raises:
+        ValueError: when a setting is out of its range; the message names it, its value and the range.
+    """
+
+    features: int
+    window: int
+    step_ms: int
+    gap_steps: int
+    late_steps: int
+    idle_ms: int
+    state_width: int
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _BOUNDS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}; it must be in {low}..{high}")
+        longest = (self.gap_steps + 1) * self.step_ms
+        if self.idle_ms < longest:
+            raise ValueError(
+                f"idle_ms is {self.idle_ms}: a node would be forgotten within a gap of gap_steps={self.gap_steps}; "
+                f"it must be at least (gap_steps + 1) * step_ms = {longest}"
+            )
+
+    @property
+    def depth(self) -> int:
+        """Steps kept for a node: a window for each step that a late one may still replace, and for the newest."""
+        return self.window + self.late_steps
+
+    @property
+    def head(self) -> int:
+        """Stored steps that a node's timeline begins with: what a window needs besides its newest step, at least 1."""
+        return max(self.window - 1, 1)

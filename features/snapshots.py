@@ -1,0 +1,167 @@
+"""Nodes as bytes and back: a versioned header, a checksum, and columns whose sizes must agree."""
+
+import hashlib
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from features.rules import MAX_TS_MS, WindowRules
+from features.transfer import Nodes
+from features.watermarks import Watermark
+
+_MAGIC: Final = b"VGLW"
+_VERSION: Final = 1
+_DIGEST_BYTES: Final = 16
+_HEADER_BYTES: Final = len(_MAGIC) + 1 + _DIGEST_BYTES
+_SETTINGS: Final = ("features", "window", "step_ms", "late_steps", "state_width")
+
+
+class SnapshotError(ValueError):
+    """A snapshot cannot be restored: damaged, cut short, of another version or of other settings."""
+
+
+class _Payload(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    settings: dict[str, int]
+    mark: tuple[int, str, int, int, int] | None
+    keys: list[str]
+    partition: bytes
+    count: bytes
+    seen: bytes
+    applied: bytes
+    stamps: bytes
+    rows: bytes
+    state: bytes
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(_Payload)
+
+
+def encode(nodes: Nodes, rules: WindowRules, mark: tuple[int, Watermark] | None = None) -> bytes:
+    """Serialise nodes, and with ``mark`` a partition's watermark. The same nodes give the same bytes."""
+    payload = _encoder.encode(
+        _Payload(
+            settings={name: getattr(rules, name) for name in _SETTINGS},
+            mark=None if mark is None else (mark[0], *mark[1]),
+            keys=nodes.keys,
+            partition=nodes.partition.astype("<i4").tobytes(),
+            count=nodes.count.astype("<i4").tobytes(),
+            seen=nodes.seen.astype("<i8").tobytes(),
+            applied=nodes.applied.astype("<i8").tobytes(),
+            stamps=nodes.stamps.astype("<i8").tobytes(),
+            rows=nodes.rows.astype("<f4").tobytes(),
+            state=nodes.state.astype("<f4").tobytes(),
+        )
+    )
+    return _MAGIC + bytes([_VERSION]) + _digest(payload) + payload
+
+
+def decode(snapshot: bytes, rules: WindowRules) -> tuple[Nodes, tuple[int, Watermark] | None]:
+    """Read nodes back, and the partition's watermark when there is one.
+
+    Nothing is reserved beyond the size of the snapshot itself.
+
+    Raises:
+        SnapshotError: damaged, cut short, of another version, or made with other settings.
+    """
+    payload = _open(snapshot)
+    for name in _SETTINGS:
+        theirs, ours = payload.settings.get(name), getattr(rules, name)
+        if theirs != ours:
+            raise SnapshotError(
+                f"the snapshot was made with {name}={theirs}, this store has {name}={ours}: "
+                "use the settings it was made with, or rebuild the windows from the log"
+            )
+    nodes = _columns(payload, rules)
+    _check(nodes, rules)
+    return nodes, _watermark(payload.mark)
+
+
+def _digest(payload: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=_DIGEST_BYTES).digest()
+
+
+def _open(snapshot: bytes) -> _Payload:
+    if len(snapshot) < _HEADER_BYTES or not snapshot.startswith(_MAGIC):
+        raise SnapshotError(
+            f"these {len(snapshot)} bytes are no snapshot of windows: they do not start with its header"
+        )
+    version = snapshot[len(_MAGIC)]
+    if version != _VERSION:
+        raise SnapshotError(f"the snapshot has version {version}, this program reads {_VERSION}: rebuild from the log")
+    payload = snapshot[_HEADER_BYTES:]
+    if _digest(payload) != snapshot[_HEADER_BYTES - _DIGEST_BYTES : _HEADER_BYTES]:
+        raise SnapshotError("the snapshot's checksum does not match: it is damaged or cut short; rebuild from the log")
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SnapshotError(f"the snapshot's contents cannot be read: {error}") from error
+
+
+def _columns(payload: _Payload, rules: WindowRules) -> Nodes:
+    n = len(payload.keys)
+    count = _array("count", payload.count, "<i4", n).astype(np.int32)
+    if n and not (count.min() >= 1 and count.max() <= rules.depth):
+        raise SnapshotError(f"the snapshot's count must be in 1..{rules.depth}, found {count.min()}..{count.max()}")
+    steps = int(count.sum(dtype=np.int64))
+    return Nodes(
+        keys=payload.keys,
+        partition=_array("partition", payload.partition, "<i4", n).astype(np.int32),
+        count=count,
+        seen=_array("seen", payload.seen, "<i8", n).astype(np.int64),
+        applied=_array("applied", payload.applied, "<i8", n).astype(np.int64),
+        stamps=_array("stamps", payload.stamps, "<i8", steps).astype(np.int64),
+        rows=_array("rows", payload.rows, "<f4", steps * rules.features)
+        .astype(np.float32)
+        .reshape(steps, rules.features),
+        state=_array("state", payload.state, "<f4", n * rules.state_width)
+        .astype(np.float32)
+        .reshape(n, rules.state_width),
+    )
+
+
+def _array(name: str, data: bytes, dtype: str, length: int) -> NDArray[np.generic]:
+    expected = length * np.dtype(dtype).itemsize
+    if len(data) != expected:
+        raise SnapshotError(f"the snapshot's {name} has {len(data)} bytes, {expected} are needed for {length} values")
+    return np.frombuffer(data, dtype)
+
+
+def _check(nodes: Nodes, rules: WindowRules) -> None:
+    ts_ms, last = nodes.stamps >> 1, np.cumsum(nodes.count, dtype=np.int64) - 1
+    inside = np.ones(len(ts_ms), np.bool_)
+    inside[last] = False
+    claims = {
+        "keys must be given once in a partition": len(set(zip(nodes.partition.tolist(), nodes.keys, strict=True)))
+        == len(nodes),
+        "keys must not be empty": all(nodes.keys),
+        "partition must not be negative": bool(np.all(nodes.partition >= 0)),
+        "seen must be a time": bool(np.all((nodes.seen >= 0) & (nodes.seen < MAX_TS_MS))),
+        "applied must be -1 or an offset": bool(np.all(nodes.applied >= -1)),
+        "stamps must be times": bool(np.all((ts_ms > 0) & (ts_ms < MAX_TS_MS))),
+        "stamps must increase": bool(np.all(np.diff(ts_ms)[inside[:-1]] > 0)),
+        "stamps must end with a real step": bool(np.all(nodes.stamps[last] & 1 == 0)),
+    }
+    for claim, holds in claims.items():
+        if not holds:
+            raise SnapshotError(f"the snapshot's contents are wrong: {claim}; rebuild from the log")
+    if len(nodes) and rules.features != nodes.rows.shape[1]:
+        raise SnapshotError(f"the snapshot's rows have {nodes.rows.shape[1]} features, {rules.features} are needed")
+
+
+def _watermark(mark: tuple[int, str, int, int, int] | None) -> tuple[int, Watermark] | None:
+    if mark is None:
+        return None
+    partition, watermark = mark[0], Watermark(*mark[1:])
+    check_watermark(partition, watermark)
+    return partition, watermark
+
+
+def check_watermark(partition: int, mark: Watermark) -> None:
+    """Check that a watermark read from outside makes sense. Raises ``SnapshotError`` when it does not."""
+    agree = (mark.origin_ms == 0) == (mark.second_ms == 0)
+    ordered = 0 <= mark.origin_ms <= mark.second_ms <= mark.first_ms < MAX_TS_MS
+    if not (0 <= partition < 2**31 and agree and ordered and mark.leader and mark.first_ms):
+        raise SnapshotError(f"partition {partition} cannot have the watermark {mark}: rebuild from the log")

@@ -1,0 +1,86 @@
+"""Nodes out of the table and into it, as plain columns: what a snapshot holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.nodes import NodeTable, Slots
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """n nodes with S steps in all.
+
+    Attributes:
+        keys: n keys.
+        partition: int32 (n,).
+        count: int32 (n,), steps of each node; their sum is S.
+        seen: int64 (n,), watermark at the last accepted step.
+        applied: int64 (n,), largest offset applied, -1 for none.
+        stamps: int64 (S,), event time * 2 + (1 when carried), node by node, oldest first.
+        rows: float32 (S, F).
+        state: float32 (n, state_width).
+    """
+
+    keys: list[str]
+    partition: NDArray[np.int32]
+    count: NDArray[np.int32]
+    seen: NDArray[np.int64]
+    applied: NDArray[np.int64]
+    stamps: NDArray[np.int64]
+    rows: NDArray[np.float32]
+    state: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def each(self) -> "list[Nodes]":
+        """Split into single nodes."""
+        stop = np.cumsum(self.count).tolist()
+        return [
+            Nodes(
+                self.keys[i : i + 1],
+                self.partition[i : i + 1],
+                self.count[i : i + 1],
+                self.seen[i : i + 1],
+                self.applied[i : i + 1],
+                self.stamps[begin:end],
+                self.rows[begin:end],
+                self.state[i : i + 1],
+            )
+            for i, (begin, end) in enumerate(zip([0, *stop[:-1]], stop, strict=True))
+        ]
+
+
+def read_nodes(table: NodeTable, slots: Sequence[int] | Slots) -> Nodes:
+    """Copy nodes out. Raises ``KeyError`` when a slot holds none."""
+    depth, chosen = table.rules.depth, np.asarray(slots, np.int64)
+    keys = [table.key_of(slot) for slot in chosen.tolist()]
+    count = table.count[chosen]
+    age = np.repeat(np.cumsum(count), count) - np.arange(count.sum()) - 1
+    ring = np.repeat(chosen * depth, count) + (np.repeat(table.at[chosen], count) - age) % depth
+    return Nodes(
+        keys=keys,
+        partition=table.partition[chosen],
+        count=count,
+        seen=table.seen[chosen],
+        applied=table.applied[chosen],
+        stamps=table.stamps[ring],
+        rows=table.rows[ring],
+        state=table.state[chosen],
+    )
+
+
+def write_nodes(table: NodeTable, nodes: Nodes) -> Slots:
+    """Put nodes in, in the place of those of the same partition and key. Returns their slots, int64 (n,)."""
+    depth, count = table.rules.depth, nodes.count
+    slots = table.put(nodes.partition, nodes.keys)
+    stop = np.cumsum(count)
+    ring = np.repeat(slots * depth - (stop - count), count) + np.arange(count.sum())
+    table.rows[ring], table.stamps[ring] = nodes.rows, nodes.stamps
+    table.at[slots], table.count[slots] = count - 1, count
+    table.newest[slots] = nodes.stamps[stop - 1] >> 1
+    table.seen[slots], table.applied[slots], table.state[slots] = nodes.seen, nodes.applied, nodes.state
+    return slots
