@@ -36,7 +36,7 @@ class Decoded:
 
     Attributes:
         index: int64 (n,), position of each record in the batch, increasing.
-        keys: n ids (a link's: ``node_id>peer_id``); equal ids are the same object.
+        keys: n ids (a link's: ``node_id>peer_id``); the records of one id mostly share one object.
         ts_ms: int64 (n,), event time, Unix epoch in milliseconds.
         rows: float32 (n, F), the stream's features in order; texts as their codes. Finite.
         clusters: n cluster names, ``None`` where the record has none.

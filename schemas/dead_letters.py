@@ -22,6 +22,10 @@ OFFSET: Final = "vigil-offset"
 """Offset, decimal."""
 TIMESTAMP: Final = "vigil-timestamp-ms"
 """The original Kafka record's timestamp, Unix epoch in milliseconds, decimal; absent when it has none."""
+VALUE_BYTES: Final = "vigil-value-bytes"
+"""Length of the original value, decimal; there only when the dead letter's value had to be cut."""
+VALUE_SHA256: Final = "vigil-value-sha256"
+"""SHA-256 of the original value, hexadecimal; there only when the dead letter's value had to be cut."""
 
 MAX_TEXT_BYTES = 1_024
 

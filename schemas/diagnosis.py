@@ -227,20 +227,16 @@ def _wrong_type(field: Field, item: object) -> Never:
 def _show(item: object) -> str:
     """Describe a JSON value by its type, short however large it is."""
     match item:
-        case None:
-            return "null"
-        case bool():
-            return f"the boolean {str(item).lower()}"
+        case None | bool():
+            return json.dumps(item)
         case int() | float():
             return f"the number {item}"
         case str():
             return f"the text {_shorten(item)}"
         case list():
             return f"an array of {len(item)} items"
-        case dict():
-            return f"an object of {len(item)} fields"
         case _:
-            return _shorten(item)
+            return "an object"
 
 
 def _shorten(text: object) -> str:
