@@ -1,0 +1,33 @@
+"""What can go wrong in a worker.
+
+StreamsError
+ +-- StreamsConfigError       a setting cannot work; names the setting and what to write instead
+ +-- TopicsError              topics cannot be listed or created
+ +-- WorkerFatal              the worker must end (non-zero) and be started again by the orchestrator
+      +-- DeadLetterLimit     too many records of a partition are unusable: stopped before they drain away
+"""
+
+__all__ = ["DeadLetterLimit", "StreamsConfigError", "StreamsError", "TopicsError", "WorkerFatal"]
+
+
+class StreamsError(Exception):
+    """Base of everything this package raises on its own account."""
+
+
+class StreamsConfigError(StreamsError):
+    """A setting cannot work: the message names it, its value and the fix."""
+
+
+class TopicsError(StreamsError):
+    """The cluster refused to list or create topics: the message says which and why."""
+
+
+class WorkerFatal(StreamsError):  # noqa: N818 -- it says what it does, as KafkaError.fatal() does
+    """The worker cannot go on in this process: it must exit non-zero and be started again.
+
+    Nothing is lost: whatever was not committed is read again, by this worker after its restart or by another one.
+    """
+
+
+class DeadLetterLimit(WorkerFatal):
+    """Too large a share of a partition's records is unusable, so the worker stopped before committing them."""

@@ -1,0 +1,234 @@
+"""Prometheus metrics of a worker; each is documented in docs/operations/metrics.md. Never a node id as a label."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from features.appended import StepStatus
+from streams.processor import Batch
+from streams.source import Partition
+
+__all__ = ["StateCollector", "StreamState", "WorkerMetrics", "WorkerState"]
+
+DELAY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
+BATCH_BUCKETS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+
+
+class WorkerMetrics:
+    """Counts what a worker did. One instance a worker, on a registry of its own.
+
+    Args:
+        registry: where the metrics live; passed in, so that two workers in one process do not clash.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._define_kept(registry)
+        self._define_records(registry)
+        self._define_plumbing(registry)
+
+    def _define_kept(self, registry: CollectorRegistry) -> None:
+        """Define the three names that DWCP's existing dashboards use."""
+        self.anomalies = Counter(
+            "dwcp_anomalies_detected_total",
+            "Anomalies published.",
+            ("detector", "severity"),
+            registry=registry,
+        )
+        self.delay = Histogram(
+            "dwcp_anomaly_detection_latency_seconds",
+            "From an anomaly's event time to its commit in Kafka.",
+            buckets=DELAY_BUCKETS,
+            registry=registry,
+        )
+        self.processed = Counter(
+            "dwcp_metrics_processed_total",
+            "Records read and committed, unusable ones included.",
+            ("topic",),
+            registry=registry,
+        )
+
+    def _define_records(self, registry: CollectorRegistry) -> None:
+        """Define what becomes of records and steps."""
+        self.dead_letters = Counter(
+            "vigil_dead_letters_total", "Records that could not be used.", ("topic", "code"), registry=registry
+        )
+        self.steps = Counter(
+            "vigil_steps_total", "Good records by what the window store did.", ("stream", "status"), registry=registry
+        )
+        self.gaps = Counter(
+            "vigil_steps_carried_total",
+            "Missing steps filled by the last known values.",
+            ("stream",),
+            registry=registry,
+        )
+        self.restarts = Counter(
+            "vigil_window_restarts_total", "Windows begun again after a long gap.", ("stream",), registry=registry
+        )
+        self.scored = Counter(
+            "vigil_windows_scored_total", "Windows scored.", ("stream", "detector"), registry=registry
+        )
+
+    def _define_plumbing(self, registry: CollectorRegistry) -> None:
+        """Define batches, transactions, stages, Redis."""
+        self.batch = Histogram("vigil_batch_records", "Records in a batch.", buckets=BATCH_BUCKETS, registry=registry)
+        self.transactions = Counter(
+            "vigil_transactions_total", "Kafka transactions by how they ended.", ("result",), registry=registry
+        )
+        self.stages = Counter(
+            "vigil_stage_seconds_total", "Wall time spent, by stage of the loop.", ("stage",), registry=registry
+        )
+        self.limit = Counter(
+            "vigil_dead_letter_limit_total", "Batches with more dead letters than the limits allow.", registry=registry
+        )
+        self.redis = Counter("vigil_redis_flushes_total", "Writes to Redis.", ("result",), registry=registry)
+        self.redis_dropped = Counter(
+            "vigil_redis_dropped_nodes_total",
+            "Nodes whose newest verdict was forgotten because Redis was away too long.",
+            registry=registry,
+        )
+        self.redis_seconds = Counter(
+            "vigil_redis_seconds_total", "Time the writer thread spent in Redis.", registry=registry
+        )
+        self.models = Gauge(
+            "vigil_model_info",
+            "Models in use; the value is 1.",
+            ("stream", "detector", "model_version"),
+            registry=registry,
+        )
+        self.worker = Info("vigil_worker", "Who this worker is.", registry=registry)
+
+    def committed(self, batch: Batch, now_ms: float) -> None:
+        """Count a batch that is now in Kafka.
+
+        Args:
+            batch: what was committed.
+            now_ms: wall-clock time of the commit, Unix epoch in milliseconds.
+        """
+        self.batch.observe(batch.size)
+        for topic, count in batch.counts.records.items():
+            self.processed.labels(topic).inc(count)
+        for (topic, code), count in batch.counts.dead_letters.items():
+            self.dead_letters.labels(topic, code).inc(count)
+        for stream, steps in batch.counts.steps.items():
+            for status, count in steps.by_status.items():
+                self.steps.labels(stream, StepStatus(status).name.lower()).inc(count)
+            self.gaps.labels(stream).inc(steps.gaps)
+            self.restarts.labels(stream).inc(steps.restarts)
+        for (stream, detector), count in batch.counts.windows.items():
+            self.scored.labels(stream, detector).inc(count)
+        for anomaly in batch.anomalies:
+            self.anomalies.labels(anomaly.detector, anomaly.severity).inc()
+            self.delay.observe(max(0.0, (now_ms - anomaly.ts_ms) / 1000))
+        self.spent(batch.seconds)
+
+    def ended(self, result: str) -> None:
+        """Count a transaction by how it ended."""
+        self.transactions.labels(result).inc()
+
+    def spent(self, seconds: Mapping[str, float]) -> None:
+        """Add wall time to stages."""
+        for stage, value in seconds.items():
+            self.stages.labels(stage).inc(value)
+
+    def redis_flushed(self, nodes: int, seconds: float) -> None:  # noqa: ARG002 -- part of ViewEvents
+        """Count a write to Redis."""
+        self.redis.labels("ok").inc()
+        self.redis_seconds.inc(seconds)
+
+    def redis_failed(self) -> None:
+        """Count a write that Redis did not take."""
+        self.redis.labels("failed").inc()
+
+    def redis_lost(self, nodes: int) -> None:
+        """Count verdicts forgotten while Redis was away."""
+        self.redis_dropped.inc(nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What a stream holds now.
+
+    Attributes:
+        nodes: nodes with windows in memory.
+        store_bytes: memory of the window store.
+        step_seconds: step that the windows are built for.
+        observed_seconds: median interval between a node's steps, ``None`` before enough were seen.
+        mismatch: whether the two are so far apart that it was logged.
+    """
+
+    nodes: int
+    store_bytes: int
+    step_seconds: float
+    observed_seconds: float | None
+    mismatch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What a worker holds now, read at the time of a scrape."""
+
+    lag: Mapping[Partition, int]
+    partitions: int
+    broker_up: bool
+    redis_waiting: int
+    redis_up: bool | None
+    streams: Mapping[str, StreamState]
+
+
+class StateCollector(Collector):
+    """Gauges read at scrape time, so that nothing has to keep them current.
+
+    Args:
+        state: reads the worker's state; called on the server's thread.
+    """
+
+    def __init__(self, state: Callable[[], WorkerState]) -> None:
+        self._state = state
+
+    def describe(self) -> list[Metric]:
+        """Nothing to say before the first scrape (so that registering does not read the state)."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges."""
+        state = self._state()
+        lag = GaugeMetricFamily(
+            "vigil_consumer_lag_records", "Committed records not yet read.", labels=("topic", "partition")
+        )
+        for (topic, partition), records in state.lag.items():
+            lag.add_metric((topic, str(partition)), records)
+        yield lag
+        yield GaugeMetricFamily("vigil_assigned_partitions", "Partitions this worker has.", value=state.partitions)
+        yield GaugeMetricFamily("vigil_broker_up", "1 while a broker connection stands.", value=state.broker_up)
+        if state.redis_up is not None:
+            yield GaugeMetricFamily("vigil_redis_up", "1 when the last write to Redis went well.", value=state.redis_up)
+        yield GaugeMetricFamily(
+            "vigil_redis_waiting_nodes", "Nodes whose newest verdict is not in Redis yet.", value=state.redis_waiting
+        )
+        yield from _stream_gauges(state.streams)
+
+
+def _stream_gauges(streams: Mapping[str, StreamState]) -> Iterator[Metric]:
+    windows = GaugeMetricFamily("vigil_windows_held", "Nodes with windows in memory.", labels=("stream",))
+    size = GaugeMetricFamily("vigil_window_store_bytes", "Memory of the window store.", labels=("stream",))
+    step = GaugeMetricFamily("vigil_step_seconds", "Step that the windows are built for.", labels=("stream",))
+    observed = GaugeMetricFamily(
+        "vigil_step_observed_seconds", "Median interval between the steps of a node.", labels=("stream",)
+    )
+    mismatch = GaugeMetricFamily(
+        "vigil_step_mismatch",
+        "1 while nodes publish at another rate than the windows are built for.",
+        labels=("stream",),
+    )
+    for name, stream in streams.items():
+        windows.add_metric((name,), stream.nodes)
+        size.add_metric((name,), stream.store_bytes)
+        step.add_metric((name,), stream.step_seconds)
+        mismatch.add_metric((name,), stream.mismatch)
+        if stream.observed_seconds is not None:
+            observed.add_metric((name,), stream.observed_seconds)
+    yield from (windows, size, step, observed, mismatch)

@@ -1,0 +1,107 @@
+"""What a worker shows of itself: metrics, health, and its counters in Redis."""
+
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from streams.config import WorkerConfig
+from streams.health import Health
+from streams.http import HealthServer
+from streams.lifecycle import Lifecycle
+from streams.metrics import StateCollector, StreamState, WorkerMetrics, WorkerState
+from streams.processor import Batch, Processor
+from streams.redis_view import RedisView
+from streams.source import SourceState
+
+__all__ = ["Monitor"]
+
+
+class Monitor:
+    """Counts for Prometheus, answers for the orchestrator.
+
+    Args:
+        config: where to listen.
+        registry: where the metrics go.
+        processor: whose windows are shown.
+        lifecycle: reads the worker's phase and partitions.
+        source: reads what the Kafka client says about itself.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        registry: CollectorRegistry,
+        processor: Processor,
+        *,
+        lifecycle: Callable[[], Lifecycle],
+        source: Callable[[], SourceState],
+    ) -> None:
+        self.metrics = WorkerMetrics(registry)
+        self.health = Health(stale_after_s=config.healthy_s)
+        self.view: RedisView | None = None
+        self.records = self.anomalies = self.dead_letters = 0
+        self._processor = processor
+        self._lifecycle = lifecycle
+        self._source = source
+        for scorer in processor.scorers.values():
+            for detector in scorer.detectors:
+                self.metrics.models.labels(scorer.stream.name, detector.name, detector.version).set(1)
+        registry.register(StateCollector(self.state))
+        ProcessCollector(registry=registry)
+        self.server = None
+        if config.http_port is not None:
+            self.server = HealthServer(
+                config.http_host,
+                config.http_port,
+                registry=registry,
+                healthy=self.health.healthy,
+                ready=lambda: self.health.ready(self._lifecycle(), self._source()),
+            )
+
+    def committed(self, batch: Batch) -> None:
+        """Count a batch that is now in Kafka."""
+        self.records += batch.size
+        self.anomalies += len(batch.anomalies)
+        self.dead_letters += len(batch.dead_letters)
+        self.metrics.committed(batch, time.time() * 1000)
+
+    def counters(self) -> dict[str, int | float]:
+        """Return the worker's counters since its start, for the view in Redis."""
+        held, lag = self._lifecycle().held, self._source().lag
+        return {
+            "records": self.records,
+            "anomalies": self.anomalies,
+            "dead_letters": self.dead_letters,
+            "nodes": sum(len(scorer.store) for scorer in self._processor.scorers.values()),
+            "partitions": len(held),
+            "lag": sum(lag.get(each, 0) for each in held),
+            "updated_ms": int(time.time() * 1000),
+        }
+
+    def state(self) -> WorkerState:
+        """Return what the worker holds now, for the gauges."""
+        held, source = self._lifecycle().held, self._source()
+        return WorkerState(
+            lag={each: lag for each, lag in source.lag.items() if each in held},
+            partitions=len(held),
+            broker_up=source.broker_up,
+            redis_waiting=self.view.waiting if self.view is not None else 0,
+            redis_up=self.view.up if self.view is not None else None,
+            streams={
+                scorer.stream.name: _stream_state(self._processor, topic)
+                for topic, scorer in self._processor.scorers.items()
+            },
+        )
+
+
+def _stream_state(processor: Processor, topic: str) -> StreamState:
+    store, cadence = processor.scorers[topic].store, processor.cadences.get(topic)
+    interval = cadence.interval_ms if cadence is not None else None
+    return StreamState(
+        nodes=len(store),
+        store_bytes=store.nbytes,
+        step_seconds=store.rules.step_ms / 1000,
+        observed_seconds=None if interval is None else interval / 1000,
+        mismatch=cadence is not None and cadence.mismatch,
+    )

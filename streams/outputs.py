@@ -1,0 +1,48 @@
+"""A batch as records to publish."""
+
+from schemas.codec import encode
+from schemas.topics import ANOMALIES, DEAD_LETTERS
+from streams.config import KafkaConfig
+from streams.dead_letters import dead_letter_record
+from streams.processor import Batch
+from streams.publisher import OutputRecord
+
+__all__ = ["Outputs"]
+
+LEAST_DEAD_LETTER_BYTES = 1024
+
+
+class Outputs:
+    """Turns batches into records for the configured topics; the same batch always gives the same records.
+
+    Args:
+        kafka: names of the topics.
+        dead_letter_max_bytes: longer dead letters are cut.
+    """
+
+    def __init__(self, kafka: KafkaConfig, *, dead_letter_max_bytes: int) -> None:
+        self._anomalies = kafka.topic("anomalies", ANOMALIES.name)
+        self._dead_letters = kafka.topic("dead-letters", DEAD_LETTERS.name)
+        self.dead_letter_max_bytes = dead_letter_max_bytes
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Topics that are published to."""
+        return self._anomalies, self._dead_letters
+
+    def records(self, batch: Batch) -> list[OutputRecord]:
+        """Anomalies, dead letters and window states of a batch, keyed as the wire contract says."""
+        anomalies = [OutputRecord(self._anomalies, each.node_id.encode(), encode(each), []) for each in batch.anomalies]
+        letters = [
+            dead_letter_record(each, self._dead_letters, max_bytes=self.dead_letter_max_bytes)
+            for each in batch.dead_letters
+        ]
+        states = [OutputRecord(each.topic, each.key, each.value, []) for each in batch.states]
+        return anomalies + letters + states
+
+    def shrink(self) -> bool:
+        """Halve the size of dead letters, because the cluster takes less; false when they are as small as they get."""
+        if self.dead_letter_max_bytes <= LEAST_DEAD_LETTER_BYTES:
+            return False
+        self.dead_letter_max_bytes = max(LEAST_DEAD_LETTER_BYTES, self.dead_letter_max_bytes // 2)
+        return True

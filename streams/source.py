@@ -1,0 +1,263 @@
+"""Batches of records from Kafka: adaptive reading, membership, lag."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import structlog
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from numpy.typing import NDArray
+
+from streams.errors import WorkerFatal
+from streams.kafka import Properties
+
+__all__ = ["Partition", "Records", "Source", "SourceState"]
+
+Partition = tuple[str, int]
+Envelope = tuple[tuple[tuple[str, bytes | None], ...], int | None]
+
+log = structlog.get_logger("vigil.source")
+
+# The client goes on by itself after these; they are news for the log, not for the worker.
+TRANSIENT = frozenset(
+    {
+        KafkaError._PARTITION_EOF,  # noqa: SLF001 -- public constants of the client
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of one topic, in the order read (within a partition: log order).
+
+    Attributes:
+        topic: where they come from.
+        partitions: int32 (n,).
+        offsets: int64 (n,).
+        keys: n keys as stored.
+        values: n values as stored, ``None`` for a tombstone.
+        envelope: gives headers and Kafka's timestamp (milliseconds, ``None`` without one) of the record at an index;
+            only dead letters need them.
+    """
+
+    topic: str
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    envelope: Callable[[int], Envelope] = lambda _: ((), None)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What the client last said about itself.
+
+    Attributes:
+        broker_up: at least one broker connection stands.
+        lag: records behind the newest committed one, by partition.
+        at: monotonic time of the statement, 0 before the first one.
+    """
+
+    broker_up: bool
+    lag: dict[Partition, int]
+    at: float
+
+
+class Source:
+    """A consumer group member. Rebalance callbacks run inside ``read``, so a batch in work is never surprised by one.
+
+    Args:
+        properties: librdkafka properties.
+        topics: topics to read.
+        on_assigned: told of partitions that are now this worker's, before a record of theirs is read; returns the
+            offset to start from for those that do not start from the committed one.
+        on_revoked: told of partitions that go to another worker; ``True`` when they are already lost.
+    """
+
+    def __init__(
+        self,
+        properties: Properties,
+        topics: Sequence[str],
+        *,
+        on_assigned: Callable[[list[Partition]], Mapping[Partition, int]],
+        on_revoked: Callable[[list[Partition], bool], None],
+    ) -> None:
+        self._topics = list(topics)
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._fatal: str | None = None
+        self._assigned: set[Partition] = set()
+        self._revoked: set[Partition] = set()
+        self.state = SourceState(broker_up=False, lag={}, at=0.0)
+        self._consumer = Consumer(
+            {**properties, "stats_cb": self._on_statistics, "error_cb": self._on_error},
+            logger=logging.getLogger("vigil.librdkafka"),
+        )
+
+    def join(self) -> None:
+        """Ask for partitions; they arrive during ``read``."""
+        self._consumer.subscribe(
+            self._topics,
+            on_assign=self._assign,
+            on_revoke=lambda _, partitions: self._revoke(_pairs(partitions), lost=False),
+            on_lost=lambda _, partitions: self._revoke(_pairs(partitions), lost=True),
+        )
+
+    def missing_topics(self, others: Iterable[str] = (), *, timeout: float = 5.0) -> list[str] | None:
+        """List the topics to read, and others, that do not exist; ``None`` when no broker answered in time."""
+        try:
+            known = self._consumer.list_topics(timeout=timeout).topics
+        except KafkaException as error:
+            log.warning("waiting for Kafka", error=error.args[0].str())
+            return None
+        return [topic for topic in (*self._topics, *others) if topic not in known or known[topic].error is not None]
+
+    def read(self, most: int, *, wait: float, linger: float) -> list[Records]:
+        """Read what is there: wait up to ``wait`` for a first record, then gather for ``linger`` or until ``most``.
+
+        A worker that is behind gets ``most`` records at once, an idle one a single record ``linger`` after it came.
+
+        Raises:
+            WorkerFatal: the client cannot go on (fenced by a worker of the same name, not authorised, ...).
+        """
+        self._revoked.clear()
+        messages = self._consumer.consume(1, wait)
+        if messages and most > 1:
+            messages += self._consumer.consume(most - 1, linger)
+        if self._fatal is not None:
+            raise WorkerFatal(self._fatal)
+        good = [message for message in messages if message.error() is None]
+        if len(good) != len(messages):
+            _check(message.error() for message in messages)
+        return _by_topic(self._without_revoked(good) if self._revoked else good)
+
+    def group_metadata(self) -> object | None:
+        """Proof of membership for a transaction, ``None`` when this worker is no member (see ``Membership``)."""
+        metadata = self._consumer.consumer_group_metadata()
+        return metadata if self._consumer.memberid() else None
+
+    def rewind(self, offsets: dict[Partition, int]) -> None:
+        """Read on from these offsets in the partitions that are still this worker's."""
+        for (topic, partition), offset in offsets.items():
+            if (topic, partition) in self._assigned:
+                try:
+                    self._consumer.seek(TopicPartition(topic, partition, offset))
+                except KafkaException as error:
+                    raise WorkerFatal(f"cannot read {topic} [{partition}] again from {offset}: {error}") from error
+
+    def close(self) -> None:
+        """Leave the group (a static member only goes silent, so that its restart moves nothing)."""
+        self._consumer.close()
+
+    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        pairs = _pairs(partitions)
+        self._assigned.update(pairs)
+        starts = self._on_assigned(pairs)
+        if starts:
+            for each in partitions:
+                each.offset = starts.get((each.topic, each.partition), each.offset)
+            consumer.incremental_assign(partitions)
+
+    def _revoke(self, partitions: list[Partition], *, lost: bool) -> None:
+        self._assigned.difference_update(partitions)
+        self._revoked.update(partitions)
+        self._on_revoked(partitions, lost)
+
+    def _without_revoked(self, messages: list[Message]) -> list[Message]:
+        """Drop records whose partition went away while the batch was gathered: they are another worker's to score.
+
+        A partition that already came back is read again from the first record dropped, which is where it was committed.
+        """
+        kept, first = [], dict[Partition, int]()
+        for message in messages:
+            partition = (str(message.topic()), int(message.partition() or 0))
+            if partition not in self._revoked:
+                kept.append(message)
+            else:
+                first[partition] = min(first.get(partition, message.offset() or 0), message.offset() or 0)
+        self.rewind(first)
+        return kept
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
+            self._fatal = f"Kafka's client cannot go on: {error.str()} ({error.name()})"
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self.state = SourceState(broker_up=False, lag=self.state.lag, at=time.monotonic())
+        log.warning("Kafka client", error=error.str(), code=error.name())
+
+    def _on_statistics(self, text: str) -> None:
+        statistics = json.loads(text)
+        up = any(broker["state"] == "UP" for broker in statistics["brokers"].values())
+        lag = {
+            (topic, int(number)): _lag(partition)
+            for topic, entry in statistics["topics"].items()
+            for number, partition in entry["partitions"].items()
+            if partition["desired"] and partition["ls_offset"] >= 0
+        }
+        self.state = SourceState(broker_up=up, lag=lag, at=time.monotonic())
+
+
+def _lag(partition: dict[str, int]) -> int:
+    """Count the records not yet read. Transaction markers are none: at the end of the log nothing is left to read."""
+    newest = partition["ls_offset"]
+    if partition["fetchq_cnt"] == 0 and partition["next_offset"] >= newest:
+        return 0
+    return max(0, newest - max(partition["app_offset"], partition["lo_offset"], 0))
+
+
+def _check(errors: Iterable[KafkaError | None]) -> None:
+    for error in errors:
+        if error is None:
+            continue
+        if error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+            raise WorkerFatal(f"Kafka's client cannot go on: {error.str()} ({error.name()})")
+        if error.code() not in TRANSIENT and not error.retriable():
+            raise WorkerFatal(f"Kafka refuses to be read: {error.str()} ({error.name()})")
+        log.warning("reading", error=error.str(), code=error.name())
+
+
+def _by_topic(messages: list[Message]) -> list[Records]:
+    """Columns instead of objects, a topic at a time."""
+    topics = [message.topic() for message in messages]
+    names = dict.fromkeys(topics)
+    if len(names) <= 1:
+        return [_records(str(topic), messages) for topic in names]
+    return [
+        _records(str(name), [message for message, topic in zip(messages, topics, strict=True) if topic == name])
+        for name in names
+    ]
+
+
+def _records(topic: str, messages: list[Message]) -> Records:
+    return Records(
+        topic,
+        np.fromiter((message.partition() for message in messages), dtype=np.int32, count=len(messages)),
+        np.fromiter((message.offset() for message in messages), dtype=np.int64, count=len(messages)),
+        [message.key() for message in messages],
+        [message.value() for message in messages],
+        lambda index: _envelope(messages[index]),
+    )
+
+
+def _envelope(message: Message) -> Envelope:
+    kind, timestamp = message.timestamp()
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return tuple(headers), None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp
+
+
+def _pairs(partitions: Iterable[TopicPartition]) -> list[Partition]:
+    return [(each.topic, each.partition) for each in partitions]

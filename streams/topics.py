@@ -1,0 +1,137 @@
+"""Create the topics with the settings they need; run it as often as you like."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.cimpl import NewTopic
+
+from schemas import topics as defaults
+from schemas.topics import Topic
+from streams.config import KafkaConfig
+from streams.errors import TopicsError
+from streams.kafka import admin_properties
+
+__all__ = ["TOPIC_ROLES", "TopicsReport", "admin_client", "configured_topics", "ensure_topics"]
+
+# Short names under which the settings rename topics.
+TOPIC_ROLES = MappingProxyType(
+    {
+        "consensus": defaults.METRICS_CONSENSUS,
+        "node": defaults.METRICS_NODE,
+        "link": defaults.METRICS_LINK,
+        "compression": defaults.TELEMETRY_COMPRESSION,
+        "incidents": defaults.INCIDENTS,
+        "anomalies": defaults.ANOMALIES,
+        "alerts": defaults.ALERTS,
+        "forecasts": defaults.FORECASTS_BANDWIDTH,
+        "decisions": defaults.DECISIONS_COMPRESSION,
+        "dead-letters": defaults.DEAD_LETTERS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsReport:
+    """What ``ensure_topics`` found and did.
+
+    Attributes:
+        created: names of topics that were not there.
+        existing: names of topics that were there as wanted.
+        differing: by name of a topic that was there otherwise, one sentence a setting; nothing of it was changed, since
+            that may cost data.
+    """
+
+    created: tuple[str, ...] = ()
+    existing: tuple[str, ...] = ()
+    differing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def admin_client(kafka: KafkaConfig) -> AdminClient:
+    """Make the client that ``ensure_topics`` takes."""
+    return AdminClient(admin_properties(kafka))
+
+
+def configured_topics(kafka: KafkaConfig) -> tuple[Topic, ...]:
+    """All topics, under the names that the settings give them."""
+    return tuple(
+        msgspec.structs.replace(topic, name=kafka.topic(role, topic.name)) for role, topic in TOPIC_ROLES.items()
+    )
+
+
+def ensure_topics(
+    admin: AdminClient,
+    topics: Sequence[Topic],
+    *,
+    replication: int = -1,
+    partitions: int | None = None,
+    timeout: float = 30.0,
+) -> TopicsReport:
+    """Create those that do not exist, and compare the others.
+
+    Args:
+        admin: client of the cluster.
+        topics: what should exist.
+        replication: copies of each partition; -1 is the cluster's default.
+        partitions: number of partitions of every topic, instead of each one's own.
+        timeout: seconds to wait for the cluster.
+
+    Raises:
+        TopicsError: the cluster does not answer, or refuses.
+    """
+    wanted = [each if partitions is None else msgspec.structs.replace(each, partitions=partitions) for each in topics]
+    created = _create(admin, wanted, replication, timeout)
+    rest = [topic for topic in wanted if topic.name not in created]
+    differing = _differences(admin, rest, timeout) if rest else {}
+    existing = tuple(topic.name for topic in rest if topic.name not in differing)
+    return TopicsReport(tuple(created), existing, differing)
+
+
+def topic_settings(topic: Topic) -> dict[str, str]:
+    """Return the broker's settings of a topic, by Kafka's names."""
+    return {
+        "retention.ms": str(topic.retention_ms),
+        "cleanup.policy": "compact" if topic.compact else "delete",
+        "max.message.bytes": str(topic.max_message_bytes),
+    }
+
+
+def _create(admin: AdminClient, topics: Sequence[Topic], replication: int, timeout: float) -> list[str]:
+    new = [NewTopic(topic.name, topic.partitions, replication, config=topic_settings(topic)) for topic in topics]
+    created = []
+    for name, future in admin.create_topics(new, operation_timeout=timeout, request_timeout=timeout).items():
+        try:
+            future.result(timeout=timeout + 5)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise TopicsError(f"topic {name} cannot be created: {error.args[0].str()}") from error
+        else:
+            created.append(name)
+    return created
+
+
+def _differences(admin: AdminClient, topics: Sequence[Topic], timeout: float) -> dict[str, tuple[str, ...]]:
+    try:
+        found = admin.list_topics(timeout=timeout).topics
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in topics]
+        described = admin.describe_configs(resources, request_timeout=timeout)
+        settings = {resource.name: future.result(timeout=timeout + 5) for resource, future in described.items()}
+    except KafkaException as error:
+        raise TopicsError(f"the topics cannot be described: {error.args[0].str()}") from error
+    differing: dict[str, tuple[str, ...]] = {}
+    for topic in topics:
+        sentences = []
+        partitions = len(found[topic.name].partitions) if topic.name in found else 0
+        if partitions != topic.partitions:
+            sentences.append(f"has {partitions} partitions, wanted {topic.partitions}")
+        for name, value in topic_settings(topic).items():
+            entry = settings[topic.name].get(name)
+            if entry is not None and entry.value != value:
+                sentences.append(f"{name} is {entry.value}, wanted {value}")
+        if sentences:
+            differing[topic.name] = tuple(sentences)
+    return differing

@@ -1,0 +1,128 @@
+"""What the view shows of a node: its newest verdict, and its newest anomaly."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from detectors.scoring import Verdicts
+from schemas.codec import Decoded
+from schemas.outputs import Anomaly
+
+__all__ = ["NodeAnomaly", "NodeVerdict", "newest_verdicts"]
+
+
+class NodeAnomaly(msgspec.Struct, frozen=True, gc=False):
+    """The newest anomaly of a node by one detector."""
+
+    ts_ms: int
+    id: str
+    score: float
+    severity: str
+
+
+class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The newest verdict on a node by one detector.
+
+    Attributes:
+        stream: name of the stream.
+        detector: name of the detector.
+        node: node id or link key.
+        ts_ms: event time of the verdict.
+        score, threshold: of the window that ends there.
+        ratio: score by threshold, to compare nodes across detectors.
+        severity: of the anomaly; empty for a normal window.
+        model_version: of the detector's artefact.
+        cluster, region: as the record says, else empty.
+        anomaly: the newest anomaly since the last write, which may be older than the verdict.
+    """
+
+    stream: str
+    detector: str
+    node: str
+    ts_ms: int
+    score: float
+    threshold: float
+    ratio: float
+    severity: str
+    model_version: str
+    cluster: str
+    region: str
+    anomaly: NodeAnomaly | None = None
+
+    def merged(self, other: "NodeVerdict") -> "NodeVerdict":
+        """Return the newer of two verdicts on one node, with the newer of their anomalies; equal times: the other's."""
+        newer = other if other.ts_ms >= self.ts_ms else self
+        anomaly = self.anomaly
+        if other.anomaly is not None and (anomaly is None or other.anomaly.ts_ms >= anomaly.ts_ms):
+            anomaly = other.anomaly
+        return newer if newer.anomaly is anomaly else msgspec.structs.replace(newer, anomaly=anomaly)
+
+
+def newest_verdicts(
+    stream: str, decoded: Decoded, verdicts: Sequence[Verdicts], anomalies: Iterable[Anomaly]
+) -> list[NodeVerdict]:
+    """Reduce a batch to one verdict a node and detector: the newest by event time.
+
+    Args:
+        stream: name of the stream.
+        decoded: the batch.
+        verdicts: all scores of the batch.
+        anomalies: those of the batch.
+
+    Returns:
+        As many verdicts as (node, detector) pairs have a complete window in the batch.
+    """
+    flagged: dict[tuple[str, str], list[Anomaly]] = {}
+    for anomaly in anomalies:
+        flagged.setdefault((anomaly.detector, anomaly.node_id), []).append(anomaly)
+    return [each for one in verdicts for each in _of_detector(stream, decoded, one, flagged)]
+
+
+def _of_detector(
+    stream: str, decoded: Decoded, verdicts: Verdicts, flagged: dict[tuple[str, str], list[Anomaly]]
+) -> list[NodeVerdict]:
+    ts_ms = decoded.ts_ms[verdicts.records]
+    # Ascending event time, so that the newest of each node is what the dict keeps.
+    order = np.argsort(ts_ms, kind="stable")
+    keys = decoded.keys
+    newest = {keys[record]: i for record, i in zip(verdicts.records[order].tolist(), order.tolist(), strict=True)}
+    chosen = np.fromiter(newest.values(), dtype=np.int64, count=len(newest))
+    scores = verdicts.scores[chosen]
+    ratios = scores / verdicts.threshold if verdicts.threshold else scores
+    columns = zip(
+        newest,
+        verdicts.records[chosen].tolist(),
+        ts_ms[chosen].tolist(),
+        scores.tolist(),
+        ratios.tolist(),
+        strict=True,
+    )
+    found = []
+    for node, record, at, score, ratio in columns:
+        anomalies = flagged.get((verdicts.detector, node), ())
+        newest_anomaly = max(anomalies, key=lambda each: each.ts_ms, default=None)
+        now = newest_anomaly is not None and newest_anomaly.ts_ms == at
+        found.append(
+            NodeVerdict(
+                stream=stream,
+                detector=verdicts.detector,
+                node=node,
+                ts_ms=at,
+                score=score,
+                threshold=verdicts.threshold,
+                ratio=ratio,
+                severity=newest_anomaly.severity if now and newest_anomaly else "",
+                model_version=verdicts.model_version,
+                cluster=decoded.clusters[record] or "",
+                region=decoded.regions[record] or "",
+                anomaly=_node_anomaly(newest_anomaly),
+            )
+        )
+    return found
+
+
+def _node_anomaly(anomaly: Anomaly | None) -> NodeAnomaly | None:
+    if anomaly is None:
+        return None
+    return NodeAnomaly(anomaly.ts_ms, anomaly.id, anomaly.score, anomaly.severity)

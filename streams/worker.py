@@ -1,0 +1,305 @@
+"""The worker: read a batch, score it, commit it in one transaction, show it in Redis; again until asked to stop."""
+
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from types import FrameType
+
+import structlog
+from confluent_kafka import TopicPartition
+from prometheus_client import CollectorRegistry
+
+from detectors.scoring import StreamScorer
+from streams.config import KafkaConfig, RedisConfig, WorkerConfig
+from streams.dead_letters import ENVELOPE_BYTES
+from streams.errors import DeadLetterLimit, StreamsConfigError, WorkerFatal
+from streams.kafka import consumer_properties, producer_properties
+from streams.lifecycle import (
+    Action,
+    Assigned,
+    Drained,
+    Drop,
+    Event,
+    Failed,
+    Lifecycle,
+    Opened,
+    Restore,
+    Revoked,
+    StopRequested,
+)
+from streams.limits import LimitWatch
+from streams.monitor import Monitor
+from streams.outputs import Outputs
+from streams.processor import Batch, Processor
+from streams.publisher import BatchAbandonedError, Publisher, RecordTooLargeError
+from streams.redis_view import RedisView
+from streams.source import Partition, Source
+from streams.stopping import StopRequest
+
+__all__ = ["Restorer", "Worker", "run"]
+
+log = structlog.get_logger("vigil.worker")
+
+TOPIC_PAUSE_SECONDS = 1.0
+
+Restorer = Callable[[Sequence[Partition]], Mapping[Partition, int]]
+"""Brings back the windows of partitions just assigned; returns the offset to read from where not the committed one."""
+
+
+class Worker:
+    """One member of the consumer group, in the thread that calls ``run``.
+
+    Args:
+        scorers: the streams to read, with their detectors.
+        config: how to run.
+        kafka: where to read and publish.
+        redis: where to keep the live view; ``None`` for no view.
+        registry: where the metrics go; a registry of its own when ``None``.
+        restore: called with partitions that were just assigned, before a record of theirs is read.
+
+    Raises:
+        StreamsConfigError: settings that cannot work.
+    """
+
+    def __init__(
+        self,
+        scorers: Sequence[StreamScorer],
+        config: WorkerConfig,
+        kafka: KafkaConfig,
+        redis: RedisConfig | None = None,
+        *,
+        registry: CollectorRegistry | None = None,
+        restore: Restorer | None = None,
+    ) -> None:
+        by_topic = {kafka.topic(each.stream.name, each.stream.topic): each for each in scorers}
+        if not scorers or len(by_topic) != len(scorers):
+            raise StreamsConfigError("a worker reads at least one stream, and each stream from a topic of its own")
+        transactional_id = kafka.transactional_id()
+        self.name = kafka.group_instance_id or transactional_id
+        self.registry = registry or CollectorRegistry()
+        self.lifecycle = Lifecycle()
+        self._config = config
+        self._restore = restore
+        self._starts: dict[Partition, int] = {}
+        self._stop = StopRequest(config.shutdown_s)
+        self._processor = Processor(by_topic, max_record_bytes=config.max_record_bytes)
+        self._limits = LimitWatch(config.limits)
+        self._outputs = Outputs(kafka, dead_letter_max_bytes=config.dead_letter_max_bytes)
+        self._source = Source(
+            consumer_properties(kafka, statistics_s=config.statistics_s),
+            list(by_topic),
+            on_assigned=self._assigned,
+            on_revoked=lambda partitions, lost: self._handle(Revoked(partitions, lost)),
+        )
+        self.monitor = Monitor(
+            config,
+            self.registry,
+            self._processor,
+            lifecycle=lambda: self.lifecycle,
+            source=lambda: self._source.state,
+        )
+        self.monitor.metrics.worker.info({"name": self.name, "group": kafka.group_id})
+        self._publisher = Publisher(
+            producer_properties(
+                kafka,
+                transactional_id=transactional_id,
+                message_max_bytes=config.dead_letter_max_bytes + ENVELOPE_BYTES,
+            ),
+            stop=self._stop,
+            count=self.monitor.metrics.ended,
+        )
+        if redis is not None:
+            self.monitor.view = RedisView(
+                redis, worker=self.name, events=self.monitor.metrics, counters=self.monitor.counters
+            )
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port of ``/metrics``, ``None`` without a server."""
+        return self.monitor.server.address if self.monitor.server is not None else None
+
+    def stop(self) -> None:
+        """Ask to stop: finish the batch, commit, leave the group, write Redis. For any thread or signal handler."""
+        self._stop.request()
+
+    def run(self) -> None:
+        """Work until asked to stop.
+
+        Raises:
+            WorkerFatal: the process must end with a non-zero status and be started again.
+        """
+        try:
+            if self.monitor.server is not None:
+                self.monitor.server.start()
+            if self.monitor.view is not None:
+                self.monitor.view.start()
+            self._open()
+            while not self._stop.requested:
+                self._turn()
+            self._handle(StopRequested())
+        except BatchAbandonedError as reason:
+            # Asked to stop while Kafka is away: what was not committed is read again by whoever gets the partitions.
+            log.warning("stopping with an unfinished batch", reason=str(reason))
+        except BaseException as error:
+            self._handle(Failed(str(error) or repr(error)))
+            raise
+        finally:
+            self._close()
+
+    def _open(self) -> None:
+        """Fence earlier workers of the same name, wait for the topics, join the group."""
+        health, last = self.monitor.health, None
+        health.waiting = "waiting for Kafka"
+        self._publisher.open()
+        while not self._stop.requested:
+            missing = self._source.missing_topics(self._outputs.topics)
+            health.beat()
+            if missing == []:
+                health.waiting = ""
+                self._handle(Opened())
+                self._source.join()
+                return
+            if missing is not None and missing != last:
+                log.error("topics do not exist", topics=missing, fix="vigil topics create")
+            health.waiting = f"topics do not exist: {', '.join(missing)}" if missing else "waiting for Kafka"
+            last = missing
+            self._stop.pause(TOPIC_PAUSE_SECONDS)
+
+    def _turn(self) -> None:
+        """One batch."""
+        began = time.perf_counter()
+        records = self._source.read(self._config.batch_max, wait=self._config.idle_s, linger=self._config.linger_s)
+        self.monitor.health.beat()
+        read = time.perf_counter()
+        if not records:
+            self.monitor.metrics.spent({"idle": read - began})
+            return
+        batch = self._processor.process(records)
+        self._check_limits(batch)
+        processed = time.perf_counter()
+        try:
+            self._publish(batch)
+        except BatchAbandonedError as reason:
+            if self._stop.overdue:
+                raise
+            self._abandon(batch, str(reason))
+            return
+        published = time.perf_counter()
+        self.monitor.committed(batch)
+        if self.monitor.view is not None:
+            self.monitor.view.offer(batch.verdicts)
+        self.monitor.health.beat()
+        seconds = {"consume": read - began, "publish": published - processed, "view": time.perf_counter() - published}
+        self.monitor.metrics.spent(seconds)
+
+    def _publish(self, batch: Batch) -> None:
+        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in batch.offsets.items()]
+        while True:
+            try:
+                self._publisher.publish(self._outputs.records(batch), offsets, self._source)
+            except RecordTooLargeError as error:
+                # The dead-letter topic takes less than configured: cut more, since the source still has the whole.
+                if not batch.dead_letters or not self._outputs.shrink():
+                    raise WorkerFatal(f"Kafka takes no record of this batch, for its size: {error}") from error
+                log.warning("the dead-letter topic takes less", max_bytes=self._outputs.dead_letter_max_bytes)
+            else:
+                return
+
+    def _abandon(self, batch: Batch, reason: str) -> None:
+        """Give a batch up that can never be committed: its windows have moved on without it, so they are forgotten."""
+        log.warning("batch abandoned, its partitions are read again from what is committed", reason=reason)
+        for partition in batch.offsets:
+            if partition in self.lifecycle.held:
+                self._forget(partition)
+        self._source.rewind(batch.starts)
+
+    def _check_limits(self, batch: Batch) -> None:
+        for partition, bad in batch.rejected.items():
+            passed = self._limits.observe(partition, bad)
+            if passed is None:
+                continue
+            self.monitor.metrics.limit.inc()
+            if self._config.limits.action == "halt":
+                raise DeadLetterLimit(
+                    f"{passed}; {_example(batch, partition)}. Nothing of this batch is committed. "
+                    "Fix the producer, or set dead_letters.action to continue"
+                )
+            log.error("too many dead letters", limit=passed)
+
+    def _assigned(self, partitions: list[Partition]) -> Mapping[Partition, int]:
+        self._starts = {}
+        self._handle(Assigned(partitions))
+        return self._starts
+
+    def _handle(self, event: Event) -> None:
+        self.lifecycle, actions = self.lifecycle.after(event)
+        for action in actions:
+            self._act(action)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Restore(partitions):
+                log.info("partitions assigned", partitions=_names(partitions), held=len(self.lifecycle.held))
+                if self._restore is not None:
+                    self._starts.update(self._restore(partitions))
+            case Drop(partitions):
+                log.info("partitions given up", partitions=_names(partitions), held=len(self.lifecycle.held))
+                for partition in partitions:
+                    self._forget(partition)
+            case _:
+                log.info("stopping")
+
+    def _forget(self, partition: Partition) -> None:
+        self._processor.drop(partition)
+        self._limits.forget(partition)
+
+    def _close(self) -> None:
+        """Leave in order, each part even when an earlier one fails; everything waits for a bounded time only."""
+        with ExitStack() as last_first:
+            if self.monitor.server is not None:
+                last_first.callback(self.monitor.server.close)
+            last_first.callback(self._handle, Drained())
+            last_first.callback(self._close_view)
+            last_first.callback(self._publisher.close)
+            last_first.callback(self._source.close)
+        counted = self.monitor
+        log.info("stopped", records=counted.records, anomalies=counted.anomalies, dead_letters=counted.dead_letters)
+
+    def _close_view(self) -> None:
+        view = self.monitor.view
+        if view is not None and not view.close(timeout=self._config.shutdown_s / 2):
+            log.warning("Redis did not take the last verdicts; each node's next step repairs the view")
+
+
+def run(worker: Worker) -> int:
+    """Run a worker in the main thread until SIGTERM or SIGINT; a second signal ends it the hard way.
+
+    Returns:
+        Exit status: 0 after a clean stop, 1 when the worker cannot go on.
+    """
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        worker.stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    earlier = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        worker.run()
+    except WorkerFatal as error:
+        log.critical("the worker cannot go on", reason=str(error))
+        return 1
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _example(batch: Batch, partition: Partition) -> str:
+    letter = next(each for each in batch.dead_letters if (each.topic, each.partition) == partition)
+    return f"first at offset {letter.offset}: {letter.code}: {letter.text}"
+
+
+def _names(partitions: Sequence[Partition]) -> list[str]:
+    return [f"{topic}[{number}]" for topic, number in partitions]
