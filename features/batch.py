@@ -1,6 +1,6 @@
 """Windows of one batch, as index ranges into shared timelines: what a detector is given to score."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -70,15 +70,17 @@ class WindowBatch:
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Self:
         """Choose windows by position or mask; the timelines are shared, not copied."""
-        return type(self)(
-            length=self.length,
-            rows=self.rows,
-            ts_ms=self.ts_ms,
-            carried=self.carried,
-            ends=self.ends[index],
-            records=self.records[index],
-            slots=self.slots[index],
-        )
+        return replace(self, ends=self.ends[index], records=self.records[index], slots=self.slots[index])
+
+    def with_rows(self, rows: NDArray[np.float32]) -> Self:
+        """Give the same windows other values: float32 (R, G), row for row, for instance scaled ones.
+
+        Raises:
+            ValueError: the number of rows differs.
+        """
+        if rows.ndim != 2 or len(rows) != len(self.rows):
+            raise ValueError(f"rows has shape {rows.shape}; give ({len(self.rows)}, features)")
+        return replace(self, rows=rows)
 
     @classmethod
     def empty(cls, length: int, features: int) -> Self:
