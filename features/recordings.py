@@ -78,7 +78,7 @@ def read_recording(path: Path, *, labels: bool = False) -> Iterator[tuple[bytes,
         RecordingError: the file is missing or damaged, a record has no ``ts_ms`` or ``node_id``, or reading Parquet
             needs a package that is not installed.
     """
-    dropped = frozenset() if labels else frozenset(LABEL_FIELDS)
+    dropped = () if labels else LABEL_FIELDS
     if path.suffix == ".parquet":
         for place, row in enumerate(_rows(_read_table(path)), start=1):
             key, ts_ms = _identify(row, f"{path}, row {place} by time")
@@ -86,7 +86,7 @@ def read_recording(path: Path, *, labels: bool = False) -> Iterator[tuple[bytes,
         return
     for place, line, row in _lines(path):
         key, ts_ms = _identify(row, f"{path}, line {place}")
-        same = "v" in row and dropped.isdisjoint(row)
+        same = "v" in row and not any(name in row for name in dropped)
         yield key, line if same else _encode(row, dropped), ts_ms
 
 
@@ -153,10 +153,10 @@ def _identify(row: Row, place: str) -> tuple[bytes, int]:
     return key.encode(), int(ts_ms)
 
 
-def _encode(row: Row, dropped: frozenset[str]) -> bytes:
-    kept = {"v": VERSION}
-    kept.update((name, item) for name, item in row.items() if name not in dropped)
-    return msgspec.json.encode(kept)
+def _encode(row: Row, dropped: Iterable[str]) -> bytes:
+    for name in dropped:
+        row.pop(name, None)
+    return msgspec.json.encode(row if "v" in row else {"v": VERSION, **row})
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes, Row]]:
@@ -203,7 +203,8 @@ def _rows(table: Any) -> Iterator[Row]:
     names = table.column_names
     for batch in (table.sort_by("ts_ms") if "ts_ms" in names else table).to_batches(max_chunksize=_ROWS_AT_ONCE):
         columns = [_column(batch.column(name)) for name in names]
-        whole = not any(_has_gaps(column) for column in columns)
+        numbers = [column for column in columns if isinstance(column, np.ndarray)]
+        whole = not any(column.null_count for column in batch.columns) and not any(map(_has_gaps, numbers))
         for items in zip(*(_listed(column) for column in columns), strict=True):
             row = dict(zip(names, items, strict=True))
             yield row if whole else {name: item for name, item in row.items() if not _is_missing(item)}
@@ -214,7 +215,8 @@ def _column(column: Any) -> Column:
     if column.null_count == 0 and str(column.type) in _NUMBER_TYPES:
         numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
         return numbers
-    items: list[Any] = column.to_pylist()
+    texts = any(word in str(column.type) for word in ("string", "dictionary"))
+    items: list[Any] = column.to_numpy(zero_copy_only=False).tolist() if texts else column.to_pylist()
     return items
 
 
@@ -249,7 +251,7 @@ def _transpose(path: Path) -> dict[str, list[Any]]:
 
 def _read_columns(path: Path) -> dict[str, Column]:
     if path.suffix != ".parquet":
-        return _transpose(path)
+        return dict(_transpose(path))
     table = _read_table(path)
     return {name: _column(table.column(name).combine_chunks()) for name in table.column_names}
 
