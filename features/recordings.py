@@ -153,7 +153,7 @@ def _identify(row: Row, place: str) -> tuple[bytes, int]:
     return key.encode(), int(ts_ms)
 
 
-def _encode(row: Row, dropped: Iterable[str]) -> bytes:
+def _encode(row: Row, dropped: Sequence[str]) -> bytes:
     for name in dropped:
         row.pop(name, None)
     return msgspec.json.encode(row if "v" in row else {"v": VERSION, **row})
