@@ -92,7 +92,7 @@ def disturbed(records: Iterable[tuple[bytes, bytes, int]], disturbance: Disturba
 
 
 def _sent(key: bytes, value: bytes, ts_ms: int, how: Disturbance, rng: random.Random) -> Iterator[Outgoing]:
-    """What becomes of one record: nothing, itself, itself twice, or a broken one in its place."""
+    """Decide what becomes of one record: nothing, itself, itself twice, or a broken one in its place."""
     fate = rng.random()
     if fate < how.missing:
         return

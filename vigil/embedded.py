@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from vigil.errors import EmbeddedError
 
-__all__ = ["EmbeddedServers"]
+__all__ = ["EmbeddedServers", "free_ports"]
 
 HOST = "127.0.0.1"
 START_ATTEMPTS = 3  # a free port may be taken by someone else between the look and the bind
@@ -76,7 +76,7 @@ class EmbeddedServers:
         self._directory.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._start_seconds
         for _ in range(START_ATTEMPTS):
-            self._kafka_port, self._redis_port = _free_ports(2)
+            self._kafka_port, self._redis_port = free_ports(2)
             self._launch(binary)
             try:
                 if self._wait_until_answering(deadline):
@@ -178,8 +178,8 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports free right now; all are held open until all are known, so that they differ."""
+def free_ports(count: int) -> list[int]:
+    """Find ports that are free right now; all are held open until all are known, so that they differ."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -1,6 +1,5 @@
 """Publishes records the way a fleet does: keyed by node, the partition chosen by cluster, event times in the body."""
 
-import zlib
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -8,30 +7,25 @@ from typing import Any, Final, Self
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from schemas.topics import METRICS_CONSENSUS, partition_of
 from vigil.errors import ServiceError
 
-__all__ = ["Publisher", "partition_of"]
+__all__ = ["Publisher"]
 
 FLUSH_SECONDS: Final = 60.0
 METADATA_SECONDS: Final = 10.0
-LARGEST_RECORD: Final = 8 * 1024 * 1024  # the metrics topics' own limit
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     "compression.type": "lz4",
     "linger.ms": 5,
     "enable.idempotence": True,
-    "message.max.bytes": LARGEST_RECORD,
+    "message.max.bytes": METRICS_CONSENSUS.max_message_bytes,
     "queue.buffering.max.messages": 500_000,
 }
 
 
 class _Origin(msgspec.Struct):
     cluster: str | None = None
-
-
-def partition_of(name: bytes, partitions: int) -> int:
-    """Choose a partition as all of vigil's producers do: crc32 of the cluster (of the key where there is none)."""
-    return zlib.crc32(name) % partitions
 
 
 class Publisher:
@@ -63,9 +57,7 @@ class Publisher:
             node: whose record it is; its first record chooses the partition of all of them, so that their order holds.
             ts_ms: event time, also the Kafka timestamp, milliseconds.
         """
-        partition = self._chosen.get(node)
-        if partition is None:
-            partition = self._chosen[node] = partition_of(self._cluster(value) or node, self.partitions)
+        partition = self._partition(node, value)
         while True:
             try:
                 self._producer.produce(
@@ -99,11 +91,16 @@ class Publisher:
         else:  # interrupted: what is queued is not worth waiting for
             self._producer.purge()
 
-    def _cluster(self, value: bytes | None) -> bytes:
+    def _partition(self, node: bytes, value: bytes | None) -> int:
+        chosen = self._chosen.get(node)
+        if chosen is not None:
+            return chosen
         try:
-            return (self._origin.decode(value or b"").cluster or "").encode()
-        except msgspec.MsgspecError:
-            return b""
+            cluster = self._origin.decode(value or b"").cluster
+        except msgspec.MsgspecError:  # a broken record says nothing: the node's first good one decides
+            return partition_of(None, node.decode(errors="replace"), self.partitions)
+        chosen = self._chosen[node] = partition_of(cluster, node.decode(errors="replace"), self.partitions)
+        return chosen
 
     def _count_partitions(self, bootstrap: str) -> int:
         try:

@@ -11,7 +11,7 @@ import msgspec
 from vigil.disturbance import Disturbance, Outgoing, disturbed
 from vigil.publisher import Publisher
 
-__all__ = ["Pace", "ReplaySummary", "rebased", "replay"]
+__all__ = ["Pace", "ReplaySummary", "rebased", "repeated", "replay"]
 
 AWAKE_SECONDS = 0.5  # longest sleep: progress and Ctrl-C stay alive
 
@@ -87,6 +87,26 @@ def rebased(records: Iterable[tuple[bytes, bytes, int]], start_ms: int) -> Itera
         body: dict[str, Any] = msgspec.json.decode(value)
         body["ts_ms"] = ts_ms + shift
         yield key, msgspec.json.encode(body), ts_ms + shift
+
+
+def repeated(
+    records: Callable[[], Iterable[tuple[bytes, bytes, int]]], round_ms: int
+) -> Iterator[tuple[bytes, bytes, int]]:
+    """Give the same records for ever, event time going on by ``round_ms`` a round.
+
+    Args:
+        records: starts one round.
+        round_ms: from the first record of a round to the first of the next, milliseconds.
+    """
+    start_ms: int | None = None
+    while True:
+        for record in records() if start_ms is None else rebased(records(), start_ms):
+            if start_ms is None:
+                start_ms = record[2]
+            yield record
+        if start_ms is None:
+            return
+        start_ms += round_ms
 
 
 def _paced(outgoing: Iterable[Outgoing], pace: Pace) -> Iterator[Outgoing]:

@@ -1,0 +1,117 @@
+"""Turns settings into what the lower packages take: streams, detectors, and the worker's configuration."""
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from schemas.streams import STREAMS, Stream, custom_stream
+from streams.config import DeadLetterLimits, KafkaConfig, RedisConfig, WorkerConfig
+from vigil.configuration import read_secret
+from vigil.errors import SettingsError
+from vigil.settings import RedisSettings, Settings, StreamSettings
+
+__all__ = ["enabled_streams", "kafka_config", "redis_config", "stream_of", "worker_config"]
+
+DEFAULT_STEP_MS = 1000
+
+
+def stream_of(name: str, settings: StreamSettings | None = None) -> Stream:
+    """Return a stream by its name, or the one that ``settings`` describe.
+
+    Raises:
+        SettingsError: no such stream, or its fields cannot be used.
+    """
+    if name in STREAMS:
+        return STREAMS[name]
+    if settings is None or not settings.fields or settings.topic is None:
+        raise SettingsError(
+            f"stream {name!r} is none of {', '.join(STREAMS)}",
+            hint=f"describe your own in [streams.{name}] of vigil.toml",
+        )
+    codes = {field: {text: code for code, text in enumerate(texts)} for field, texts in settings.codes.items()}
+    try:
+        return custom_stream(name, settings.topic, settings.fields, settings.step_ms or DEFAULT_STEP_MS, codes=codes)
+    except ValueError as error:
+        raise SettingsError(f"streams.{name}: {error}", hint="docs/configuration.md has an example") from error
+
+
+def enabled_streams(settings: Settings) -> dict[str, tuple[Stream, StreamSettings]]:
+    """Return the streams to consume, by name."""
+    return {name: (stream_of(name, one), one) for name, one in settings.streams.items() if one.enabled}
+
+
+def kafka_config(settings: Settings) -> KafkaConfig:
+    """Build Kafka's configuration, secrets read. Raises ``SettingsError`` when a secret's file has none."""
+    kafka = settings.kafka
+    topics = {name: one.topic for name, one in settings.streams.items() if one.topic is not None}
+    topics |= {"anomalies": settings.topics.anomalies, "dead-letters": settings.topics.dead_letters}
+    return KafkaConfig(
+        bootstrap=kafka.bootstrap,
+        group_id=kafka.group_id,
+        client_id=kafka.client_id,
+        group_instance_id=kafka.group_instance_id,
+        properties={**kafka.properties, **_credentials(settings)},
+        topics=topics,
+        session_timeout_ms=kafka.session_timeout_ms,
+        max_poll_interval_ms=kafka.max_poll_interval_ms,
+        transaction_timeout_ms=kafka.transaction_timeout_ms,
+    )
+
+
+def redis_config(settings: Settings) -> RedisConfig | None:
+    """Build Redis' configuration; ``None`` when the view is switched off."""
+    redis = settings.redis
+    if not redis.enabled:
+        return None
+    return RedisConfig(
+        url=_redis_url(redis),
+        key_prefix=redis.key_prefix,
+        ttl_s=redis.ttl_s,
+        timeout_s=redis.timeout_s,
+        flush_interval_s=redis.flush_interval_s,
+        buffer_nodes=redis.buffer_nodes,
+    )
+
+
+def worker_config(settings: Settings) -> WorkerConfig:
+    """Build the worker's configuration."""
+    worker, letters = settings.worker, settings.dead_letters
+    return WorkerConfig(
+        batch_max=worker.batch_max,
+        linger_s=worker.linger_s,
+        idle_s=worker.idle_s,
+        max_record_bytes=worker.max_record_bytes,
+        dead_letter_max_bytes=worker.dead_letter_max_bytes,
+        limits=DeadLetterLimits(
+            max_ratio=letters.max_ratio,
+            ratio_records=letters.ratio_records,
+            max_run=letters.max_run,
+            action=letters.action,
+        ),
+        http_host=settings.metrics.host,
+        http_port=settings.metrics.port if settings.metrics.enabled else None,
+        healthy_s=worker.healthy_s,
+        shutdown_s=worker.shutdown_s,
+        statistics_s=worker.statistics_s,
+    )
+
+
+def _credentials(settings: Settings) -> Mapping[str, str]:
+    kafka = settings.kafka
+    given = {
+        "sasl.username": kafka.sasl_username,
+        "sasl.password": read_secret(kafka.sasl_password, kafka.sasl_password_file, "kafka.sasl_password"),
+        "ssl.key.password": read_secret(kafka.ssl_key_password, kafka.ssl_key_password_file, "kafka.ssl_key_password"),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _redis_url(redis: RedisSettings) -> str:
+    """Put user and password into the URL, where the client looks for them."""
+    password = read_secret(redis.password, redis.password_file, "redis.password")
+    if redis.username is None and password is None:
+        return redis.url
+    parts = urlsplit(redis.url)
+    user = quote(redis.username or parts.username or "", safe="")
+    secret = quote(password, safe="") if password is not None else quote(parts.password or "", safe="")
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{place}"))

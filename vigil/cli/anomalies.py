@@ -1,0 +1,64 @@
+"""How anomalies look in a terminal, in `vigil score` and in the demo."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from schemas.outputs import Anomaly, Contribution
+
+__all__ = ["PlainAnomaly", "anomaly_table", "plain_anomaly", "reason"]
+
+STYLES = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
+REASONS = 2  # contributions named in a line
+
+
+class PlainAnomaly(NamedTuple):
+    """One row of the table."""
+
+    time: str
+    node: str
+    severity: str
+    score: str
+    detector: str
+    reason: str
+
+
+def plain_anomaly(anomaly: Anomaly) -> PlainAnomaly:
+    """Word an anomaly for a person."""
+    return PlainAnomaly(
+        time=datetime.fromtimestamp(anomaly.ts_ms / 1000, tz=UTC).strftime("%H:%M:%S"),
+        node=anomaly.node_id,
+        severity=anomaly.severity,
+        score=f"{anomaly.score / anomaly.threshold:.1f} x" if anomaly.threshold > 0 else f"{anomaly.score:.3g}",
+        detector=anomaly.detector,
+        reason=reason(anomaly.contributions),
+    )
+
+
+def reason(contributions: Sequence[Contribution]) -> str:
+    """Say which values made the score: ``latency_p99 88 (usually 5.1 to 9.7)``."""
+    return ", ".join(_one(each) for each in contributions[:REASONS]) or "no single feature stands out"
+
+
+def anomaly_table(rows: Sequence[PlainAnomaly]) -> Table:
+    """Lay out anomalies; the score is shown as a multiple of the threshold."""
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=False)
+    for column in ("time (UTC)", "node", "severity", "score", "detector"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "score" else "left")
+    table.add_column("why", overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        severity = Text(row.severity, STYLES.get(row.severity, ""))
+        table.add_row(row.time, row.node, severity, row.score, row.detector, row.reason)
+    return table
+
+
+def _one(each: Contribution) -> str:
+    if each.value is None:
+        return f"{each.feature} ({each.share:.0%})"
+    usual = ""
+    if each.expected_low is not None and each.expected_high is not None:
+        usual = f" (usually {each.expected_low:.3g} to {each.expected_high:.3g})"
+    return f"{each.feature} {each.value:.3g}{usual}"

@@ -1,0 +1,72 @@
+"""`vigil worker`."""
+
+from typing import Annotated
+
+import structlog
+import typer
+
+from detectors.catalogue import load_detectors
+from detectors.scoring import StreamScorer
+from schemas.streams import Stream
+from streams.worker import Worker, run
+from vigil.assembly import enabled_streams, kafka_config, redis_config, worker_config
+from vigil.cli.options import ConfigOption, KafkaOption, RedisOption, SetOption, configured
+from vigil.errors import SettingsError
+from vigil.logs import configure_logs
+from vigil.settings import Settings, StreamSettings
+
+__all__ = ["command"]
+
+
+def command(
+    stream: Annotated[
+        list[str] | None, typer.Option("--stream", help="Consume this stream only; repeat for more.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Stable name of this worker (kafka.group_instance_id).")
+    ] = None,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Consume telemetry, score it, publish anomalies.
+
+    Workers of one group share the partitions: start as many as you like, on as many machines. SIGTERM or Ctrl-C
+    finishes the batch at hand, commits and leaves. /metrics, /healthz and /readyz are served on
+    metrics.host and metrics.port. Exits with 1 when it cannot go on and must be started again.
+    """
+    flags = {"kafka__bootstrap": kafka, "redis__url": redis, "kafka__group_instance_id": name}
+    settings = configured(config, set_, **flags).settings
+    configure_logs(settings.log.level, settings.log.format)
+    log = structlog.get_logger("vigil.worker")
+    scorers = [_scorer(one, own) for one, own in _chosen(settings, stream).values()]
+    for scorer in scorers:
+        models = [f"{detector.name} {detector.version}" for detector in scorer.detectors]
+        log.info("stream", stream=scorer.stream.name, step_ms=scorer.step_ms, models=models)
+    worker = Worker(scorers, worker_config(settings), kafka_config(settings), redis_config(settings))
+    raise typer.Exit(run(worker))
+
+
+def _chosen(settings: Settings, names: list[str] | None) -> dict[str, tuple[Stream, StreamSettings]]:
+    enabled = enabled_streams(settings)
+    for name in names or ():
+        if name not in enabled:
+            raise SettingsError(
+                f"--stream {name}: not among the enabled streams", hint=f"choose from {', '.join(enabled)}"
+            )
+    chosen = {name: one for name, one in enabled.items() if not names or name in names}
+    if not chosen:
+        raise SettingsError("no stream is enabled", hint="set streams.consensus.enabled = true")
+    return chosen
+
+
+def _scorer(stream: Stream, own: StreamSettings) -> StreamScorer:
+    return StreamScorer(
+        stream,
+        load_detectors(stream, own.detectors, own.artefacts),
+        step_ms=own.step_ms,
+        gap_steps=own.gap_steps,
+        late_steps=own.late_steps,
+        idle_ms=own.idle_s * 1000,
+    )

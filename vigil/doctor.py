@@ -1,0 +1,126 @@
+"""Looks at everything a worker needs, and says what is wrong and how to mend it."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from importlib.util import find_spec
+
+import msgspec
+import redis
+from confluent_kafka import KafkaException
+from redis.exceptions import RedisError
+
+from detectors.artefacts import ArtefactError
+from detectors.catalogue import load_detectors
+from schemas.streams import Stream
+from streams.config import KafkaConfig
+from streams.topics import admin_client, configured_topics
+from vigil.assembly import enabled_streams, kafka_config, redis_config
+from vigil.errors import ServiceError
+from vigil.settings import Settings, StreamSettings
+
+__all__ = ["Check", "Status", "broker_topics", "diagnose"]
+
+ANSWER_SECONDS = 5.0
+OLDEST_REDIS = 5
+
+
+class Status(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        status: ok, warning (a worker runs, something is amiss) or failed (it does not).
+        detail: what was found.
+        fix: what to do about it, empty when ok.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    fix: str = ""
+
+
+def diagnose(settings: Settings) -> Iterator[Check]:
+    """Check Kafka, topics, Redis, models and extras, in this order; one thing wrong does not end it."""
+    broker = kafka_config(settings)
+    try:
+        there = broker_topics(broker)
+    except ServiceError as error:
+        yield Check("Kafka", Status.FAILED, error.message, error.hint)
+    else:
+        yield Check("Kafka", Status.OK, f"{broker.bootstrap} answers")
+        yield from _topics(settings, broker, there)
+    yield _redis(settings)
+    for stream, own in enabled_streams(settings).values():
+        yield _models(stream, own)
+    yield from _extras()
+
+
+def broker_topics(broker: KafkaConfig) -> dict[str, int]:
+    """Return the number of partitions of every topic there is. Raises ``ServiceError`` when Kafka does not answer."""
+    try:
+        topics = admin_client(broker).list_topics(timeout=ANSWER_SECONDS).topics
+    except KafkaException as error:
+        raise ServiceError(
+            f"Kafka at {broker.bootstrap} does not answer: {error.args[0].str()}",
+            hint="check kafka.bootstrap (--kafka), that the broker runs, and kafka.properties for TLS and SASL",
+        ) from error
+    return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+
+
+def _topics(settings: Settings, broker: KafkaConfig, there: dict[str, int]) -> Iterator[Check]:
+    reads = {broker.topic(name, stream.topic) for name, (stream, _) in enabled_streams(settings).items()}
+    needed = reads | {settings.topics.anomalies, settings.topics.dead_letters}
+    wanted = {topic.name: topic for topic in configured_topics(broker)}
+    for name in sorted(needed):
+        if name not in there:
+            fix = "vigil topics create" if name in wanted else f"create topic {name} with your producers"
+            yield Check(f"topic {name}", Status.FAILED, "does not exist", fix)
+        else:
+            yield Check(f"topic {name}", Status.OK, f"{there[name]} partitions")
+
+
+def _redis(settings: Settings) -> Check:
+    config = redis_config(settings)
+    if config is None:
+        return Check("Redis", Status.OK, "switched off (redis.enabled)")
+    try:
+        with redis.Redis.from_url(
+            config.url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
+        ) as client:
+            version = str(client.info("server").get("redis_version", "unknown"))
+    except RedisError as error:
+        # The worker goes on without its view, and fills it when Redis is back.
+        fix = "check redis.url (--redis) and redis.password_file; redis.enabled = false does without the view"
+        return Check("Redis", Status.WARNING, f"{config.address} does not answer: {error}", fix)
+    if int(version.partition(".")[0] or 0) < OLDEST_REDIS:
+        return Check("Redis", Status.WARNING, f"{config.address} is version {version}", f"use {OLDEST_REDIS} or newer")
+    return Check("Redis", Status.OK, f"{config.address} answers, version {version}")
+
+
+def _models(stream: Stream, own: StreamSettings) -> Check:
+    name = f"models of {stream.name}"
+    try:
+        detectors = load_detectors(stream, own.detectors, own.artefacts)
+    except (ArtefactError, ValueError, OSError) as error:
+        return Check(name, Status.FAILED, str(error), f"check streams.{stream.name}.detectors and .artefacts")
+    return Check(name, Status.OK, ", ".join(f"{each.version}, threshold {each.threshold:.3g}" for each in detectors))
+
+
+def _extras() -> Iterator[Check]:
+    for package, extra, purpose in (
+        ("noida_db", "embedded", "`vigil demo` without servers of your own"),
+        ("torch", "train", "`vigil train autoencoder`"),
+        ("pyarrow", "train", "parquet recordings"),
+    ):
+        if find_spec(package) is None:
+            fix = f"pip install 'vigil-dwcp[{extra}]' for {purpose}"
+            yield Check(f"extra {extra} ({package})", Status.WARNING, "not installed; a worker does not need it", fix)
