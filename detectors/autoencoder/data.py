@@ -67,8 +67,8 @@ class TrainingWindows:
             raise TrainingDataError(f"validation_share {validation_share} must lie between 0 and 1")
         if not len(self):
             raise TrainingDataError("no windows: give a recording with at least one run of steps as long as a window")
-        cut = np.sort(self.end_ms)[min(int(len(self) * (1 - validation_share)), len(self) - 1)]
-        training, validation = self.take(self.end_ms < cut), self.take(self.start_ms >= cut)
+        cut = np.sort(self.end_ms)[max(round(len(self) * (1 - validation_share)) - 1, 0)]
+        training, validation = self.take(self.end_ms <= cut), self.take(self.start_ms > cut)
         if len(training) < MIN_TRAINING or len(validation) < MIN_VALIDATION:
             raise TrainingDataError(
                 f"{len(training)} windows to train on and {len(validation)} to validate: at least {MIN_TRAINING} and "

@@ -87,8 +87,9 @@ class AutoencoderDetector:
     def score(self, windows: WindowBatch, state: NodeState | None = None) -> Scores:  # noqa: ARG002  (stateless)
         """Score windows; see ``Detector.score``. The score is in squared interquartile ranges."""
         scores = np.empty(len(windows), dtype=np.float64)
+        scaled = self._scaled(windows)
         for chosen in _chunks(len(windows)):
-            scores[chosen] = apply_tiled(self._score_tile, self._inputs(windows, chosen), self._parameters.tile)
+            scores[chosen] = apply_tiled(self._score_tile, scaled.take(chosen).tensor(), self._parameters.tile)
         return scores
 
     def contributions(
@@ -106,9 +107,9 @@ class AutoencoderDetector:
             found.extend(self._explain(windows.take(chosen)))
         return found
 
-    def reconstruct(self, windows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the scaled windows and their reconstruction, both float32 (n, window, F), for raw windows alike."""
-        scaled = self._scaled(windows)
+    def reconstruct(self, windows: WindowBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the scaled windows and their reconstruction, both float32 (n, window, F)."""
+        scaled = self._scaled(windows).tensor()
         return scaled, apply_tiled(self._run, scaled, self._parameters.tile)
 
     def save(self, directory: Path) -> None:
@@ -122,17 +123,11 @@ class AutoencoderDetector:
         artefact = read_artefact(directory, cls.name)
         return cls(artefact.metadata, dict(artefact.files), directory)
 
-    def _inputs(self, windows: WindowBatch, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._scaled(windows.take(chosen).tensor())
-
-    def _scaled(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        if windows.shape[1:] != (self.window, len(self.fields)):
-            raise ValueError(
-                f"windows of {windows.shape[1:]} steps and features: this model takes {(self.window, len(self.fields))}"
-            )
-        rows = self._scaler.transform(windows.reshape(-1, windows.shape[2]))
-        clipped = np.clip(rows, -SCALED_LIMIT, SCALED_LIMIT)
-        return np.asarray(clipped, dtype=np.float32).reshape(windows.shape)
+    def _scaled(self, windows: WindowBatch) -> WindowBatch:
+        shape = (windows.length, windows.features)
+        if shape != (self.window, len(self.fields)):
+            raise ValueError(f"windows of {shape} steps and features: it takes {(self.window, len(self.fields))}")
+        return windows.with_rows(scale(self._scaler, windows.rows))
 
     def _run(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
         (reconstruction,) = self._session.run(None, {"windows": tile})
@@ -145,7 +140,7 @@ class AutoencoderDetector:
 
     def _explain(self, windows: WindowBatch) -> list[tuple[Contribution, ...]]:
         raw = windows.tensor()
-        scaled, expected = self.reconstruct(raw)
+        scaled, expected = self.reconstruct(windows)
         errors = np.square(scaled.astype(np.float64) - expected)
         by_feature = errors.sum(axis=1)
         total = by_feature.sum(axis=1, keepdims=True)
@@ -176,6 +171,13 @@ class AutoencoderDetector:
             for at in first
             if shares[at] > 0
         )
+
+
+def scale(scaler: RobustScaler, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale rows (..., F) to what the network is given: within ``SCALED_LIMIT``, so that every score is finite."""
+    with np.errstate(over="ignore"):
+        scaled = scaler.transform(rows)
+    return np.clip(scaled, np.float32(-SCALED_LIMIT), np.float32(SCALED_LIMIT))
 
 
 def _chunks(count: int) -> list[NDArray[np.int64]]:

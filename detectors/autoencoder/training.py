@@ -14,7 +14,7 @@ from detectors.artefacts import Metadata, ThresholdFit, data_hash, library_versi
 from detectors.autoencoder.checkpoint import NAME as CHECKPOINT_NAME
 from detectors.autoencoder.checkpoint import read_checkpoint, write_checkpoint
 from detectors.autoencoder.data import TrainingDataError, TrainingWindows
-from detectors.autoencoder.detector import GRAPH, SCALED_LIMIT, WEIGHTS, AutoencoderDetector, Parameters
+from detectors.autoencoder.detector import GRAPH, WEIGHTS, AutoencoderDetector, Parameters, scale
 from detectors.autoencoder.export import export_graph
 from detectors.autoencoder.fitting import EpochReport, Fit, Recipe, run_fit, start_fit
 from detectors.autoencoder.network import Autoencoder, count
@@ -80,8 +80,8 @@ def train_autoencoder(
     fit = _start(recipe, identity, training.values.shape, checkpoints, resume=resume)
     network = run_fit(
         fit,
-        _scaled(scaler, training.values),
-        _scaled(scaler, validation.values),
+        scale(scaler, training.values),
+        scale(scaler, validation.values),
         recipe,
         max_epochs=max_epochs,
         on_epoch=on_epoch,
@@ -129,12 +129,6 @@ def _saver(checkpoints: Path | None, recipe: Recipe, identity: str) -> Callable[
     return lambda fit: write_checkpoint(path, fit, recipe, identity)
 
 
-def _scaled(scaler: RobustScaler, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows = scaler.transform(values.reshape(-1, values.shape[2]))
-    clipped = np.clip(rows, -SCALED_LIMIT, SCALED_LIMIT)
-    return np.asarray(clipped, dtype=np.float32).reshape(values.shape)
-
-
 def _draft(
     network: Autoencoder,
     fields: tuple[str, ...],
@@ -168,9 +162,10 @@ def _draft(
 def _with_threshold(
     draft: AutoencoderDetector, validation: NDArray[np.float32], quantile: float, history: Sequence[EpochReport]
 ) -> AutoencoderDetector:
-    scaled, expected = draft.reconstruct(validation)
+    windows = WindowBatch.stack(validation)
+    scaled, expected = draft.reconstruct(windows)
     residuals = np.abs(scaled.astype(np.float64) - expected).reshape(-1, len(draft.fields))
-    scores = draft.score(WindowBatch.stack(validation))
+    scores = draft.score(windows)
     band = np.quantile(residuals, BAND_QUANTILE, axis=0)
     threshold = ThresholdFit(
         float(np.quantile(scores, quantile)),
