@@ -3,15 +3,12 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
 from streams.errors import StreamsConfigError
 
 __all__ = ["DeadLetterLimits", "KafkaConfig", "RedisConfig", "WorkerConfig"]
-
-NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,8 @@ class KafkaConfig:
     group_id: str = "vigil"
     client_id: str = "vigil"
     group_instance_id: str | None = None
-    properties: Mapping[str, str] = field(default=NO_PROPERTIES, repr=False)
-    topics: Mapping[str, str] = NO_PROPERTIES
+    properties: Mapping[str, str] = field(default_factory=dict, repr=False)
+    topics: Mapping[str, str] = field(default_factory=dict)
     session_timeout_ms: int = 10_000
     max_poll_interval_ms: int = 300_000
     transaction_timeout_ms: int = 10_000

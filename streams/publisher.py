@@ -5,6 +5,7 @@ publish again) and *fatal* (this producer is dead, most often fenced by a newer 
 "Transactional Producer"; the codes that mean "no longer a member of the group" are KIP-447's.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -67,7 +68,9 @@ class Publisher:
     def __init__(
         self, properties: Properties, *, stop: StopRequest, count: Callable[[str], None] = lambda _: None
     ) -> None:
-        self._producer = Producer({**properties, "on_delivery": self._on_delivery})
+        self._producer = Producer(
+            {**properties, "on_delivery": self._on_delivery}, logger=logging.getLogger("vigil.librdkafka")
+        )
         self._stop = stop
         self._count = count
         self._failed: KafkaError | None = None
@@ -101,7 +104,7 @@ class Publisher:
             membership: asked anew for every attempt, since the group's generation moves.
 
         Raises:
-            BatchAbandonedError: this worker is no longer a member of the group, or was asked to stop while Kafka is away.
+            BatchAbandonedError: no longer a member of the group, or asked to stop while Kafka is away.
             RecordTooLargeError: Kafka refuses a record for its size.
             WorkerFatal: fenced, or another error that this process cannot get over.
         """
@@ -120,9 +123,13 @@ class Publisher:
                 return
 
     def close(self) -> None:
-        """Forget whatever is not delivered; there is no open transaction unless Kafka went away."""
+        """Forget whatever is not delivered and end the client; use nothing of this object afterwards.
+
+        A transaction is open only where Kafka went away; the next producer of the same id, or the broker, aborts it.
+        """
         self._producer.purge()
         self._producer.poll(0)
+        del self._producer  # the client ends with its last reference; its own close() would wait for Kafka
 
     def _attempt(
         self,

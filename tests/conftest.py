@@ -1,0 +1,10 @@
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kafka",
+        default="embedded",
+        metavar="embedded|apache|HOST:PORT",
+        help="broker of the integration tests: the embedded one, an Apache Kafka started from beside the repository, or yours",
+    )

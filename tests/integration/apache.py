@@ -1,0 +1,74 @@
+"""An Apache Kafka for the tests, from the folder beside the repository."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+LAUNCHER = Path(__file__).resolve().parents[2].parent / "shared" / "kafka" / "start"
+START_SECONDS = 60.0
+
+
+class ApacheKafka:
+    """One broker; `stop` and `start` again go on with the same data and port."""
+
+    def __init__(self, directory: Path, **properties: str) -> None:
+        if not LAUNCHER.is_file():
+            pytest.skip(f"no Apache Kafka beside the repository ({LAUNCHER} is missing); give one: --kafka HOST:PORT")
+        if shutil.which("java") is None:
+            pytest.skip("Apache Kafka needs Java 17 (Debian: openjdk-17-jre-headless); or give one: --kafka HOST:PORT")
+        self._directory = directory
+        self._properties = properties
+        self._port = _free_pair()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> Self:
+        command = [str(LAUNCHER), str(self._directory), str(self._port)]
+        command += [f"{name}={value}" for name, value in self._properties.items()]
+        environment = {**os.environ, "KAFKA_HEAP": os.environ.get("KAFKA_HEAP", "320m")}
+        with (self._directory.parent / f"{self._directory.name}.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert self._process.poll() is None, f"Apache Kafka ended: see {self._directory}.log"
+            assert time.monotonic() < deadline, "Apache Kafka does not answer"
+        return self
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(number)
+            process.wait(30)
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=0.2).close()
+            admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+            return bool(admin.list_topics(timeout=1.0).brokers)
+        except (OSError, KafkaException):
+            return False
+
+
+def _free_pair() -> int:
+    """Find a port that is free together with the next one (the controller's)."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
