@@ -48,7 +48,7 @@ def anomaly_table(rows: Sequence[PlainAnomaly]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, expand=False)
     for column in ("time (UTC)", "node", "severity", "score", "detector"):
         table.add_column(column, no_wrap=True, justify="right" if column == "score" else "left")
-    table.add_column("why", overflow="ellipsis", no_wrap=True)
+    table.add_column("why", ratio=1)
     for row in rows:
         severity = Text(row.severity, STYLES.get(row.severity, ""))
         table.add_row(row.time, row.node, severity, row.score, row.detector, row.reason)

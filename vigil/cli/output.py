@@ -9,7 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 __all__ = ["note", "print_json", "progress_bar", "stderr", "stdout"]
 
-stdout = Console(highlight=False)
+WIDE = 160  # columns for a file or a pipe, where nobody's window is too narrow
+
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 stderr = Console(stderr=True, highlight=False)
 
 

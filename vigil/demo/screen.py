@@ -96,6 +96,7 @@ def final_table(report: DemoReport) -> RenderableType:
     table.add_row("delay, median (event time)", *(_delay_text(one.median_delay_s) for one in streams))
     table.add_row("false alarms per node-hour", *(f"{one.false_alarms_per_node_hour:.2f}" for one in streams))
     table.add_row("anomalous windows", *(f"{one.anomalies:,}" for one in streams))
+    table.add_row("of those outside faults", *(f"{one.anomalies_outside:,}" for one in streams))
     table.add_row("node-hours watched", *(f"{one.node_hours:.1f}" for one in streams))
     plumbing = Table.grid(padding=(0, 2))
     plumbing.add_row("records", f"{report.records:,}", "in and out of Kafka, exactly once")

@@ -1,0 +1,103 @@
+"""Recordings to train on: normal rows only, in log order, as the training functions take them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.consensus.fit import NormalSteps
+from features.recordings import Columns, infer_step_ms, read_columns, read_recording
+from schemas.streams import STREAMS, Stream
+from vigil.errors import InputError
+from vigil.recordings import recognise
+
+__all__ = ["TrainingData", "normal_steps", "read_training_data"]
+
+LOOK_AHEAD = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a detector is trained on.
+
+    Attributes:
+        fields: names of the F features.
+        node_ids: text (n,).
+        ts_ms: int64 (n,), ascending, Unix epoch milliseconds.
+        rows: float64 (n, F), finite.
+        step_ms: time between two steps of a node.
+        stream: the known stream it is of, ``None`` for telemetry of the user's own.
+        left_out: rows that are no normal training rows: of another split, labelled anomalous, or with gaps.
+    """
+
+    fields: tuple[str, ...]
+    node_ids: NDArray[np.str_]
+    ts_ms: NDArray[np.int64]
+    rows: NDArray[np.float64]
+    step_ms: int
+    stream: Stream | None
+    left_out: int
+
+
+def read_training_data(path: Path, *, step_ms: int | None = None, whole: bool = False) -> TrainingData:
+    """Read a recording and keep what is normal.
+
+    Where the recording says so itself: rows of split ``train``, and none that is labelled anomalous.
+
+    Args:
+        path: ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
+        step_ms: time between two steps; told from the file otherwise.
+        whole: take all splits.
+
+    Raises:
+        InputError: no such file, or no row is left.
+        RecordingError: the file cannot be read.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", hint="give a .jsonl, .jsonl.gz or .parquet recording")
+    stream = _stream(path)
+    columns = read_columns(path, stream=stream)
+    keep = _normal(columns, whole=whole)
+    order = np.flatnonzero(keep)[np.argsort(columns.ts_ms[keep], kind="stable")]
+    if not len(order):
+        raise InputError(
+            f"{path}: none of its {len(columns)} rows is normal training data", hint="--all-splits takes them all"
+        )
+    ts_ms, node_ids = columns.ts_ms[order], columns.node_ids[order]
+    step = step_ms or infer_step_ms(ts_ms, node_ids)
+    if step < 1:
+        raise InputError(f"{path}: the step cannot be told from the file", hint="give it: --step-ms 1000")
+    return TrainingData(columns.fields, node_ids, ts_ms, columns.values[order], step, stream, len(columns) - len(order))
+
+
+def normal_steps(data: TrainingData) -> NormalSteps:
+    """Give the statistical detector its steps: all features but codes, counts and latencies on a log scale."""
+    coded = set(data.stream.codes) if data.stream is not None else set()
+    used = tuple(place for place, name in enumerate(data.fields) if name not in coded)
+    return NormalSteps(
+        fields=data.fields,
+        keys=data.node_ids.tolist(),
+        ts_ms=data.ts_ms,
+        rows=data.rows.astype(np.float32),
+        used=used,
+        log=tuple(bool((data.rows[:, place] >= 0).all()) for place in used),
+    )
+
+
+def _stream(path: Path) -> Stream | None:
+    records = read_recording(path)
+    values = [value for _, (_, value, _) in zip(range(LOOK_AHEAD), records, strict=False)]
+    try:
+        return recognise(values, STREAMS, str(path))
+    except InputError:  # telemetry of the user's own: every column of numbers is a feature
+        return None
+
+
+def _normal(columns: Columns, *, whole: bool) -> NDArray[np.bool_]:
+    keep = np.asarray(np.isfinite(columns.values).all(axis=1), dtype=np.bool_)
+    if columns.label is not None:
+        keep &= columns.label == 0
+    if columns.split is not None and not whole and (columns.split == "train").any():
+        keep &= columns.split == "train"
+    return keep
