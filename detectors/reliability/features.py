@@ -1,0 +1,201 @@
+"""Features of a 30-step window: what the reliability model sees of a node.
+
+Every feature is made by additions, multiplications, divisions, square roots and comparisons, element by element, so a
+window's features are the same to the bit in any batch. Trees do not care about monotone transforms: no logarithms.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.batch import WindowBatch
+
+Array = NDArray[np.float32]
+
+RECENT = 5
+"""Steps that count as "now" in changes and ratios."""
+
+_MIN_WINDOW = 2 * RECENT
+
+STATISTICS: tuple[str, ...] = (
+    "last",
+    "mean3",
+    "mean",
+    "std",
+    "max",
+    "min",
+    "mean5",
+    "max5",
+    "change",
+    "ratio",
+    "z",
+    "slope",
+    "high5",
+    "high",
+)
+"""Statistics of each field. now = mean of the newest five steps, before = mean of the older ones:
+change = now - before; ratio = (now + floor) / (before + floor); z = change / (deviation of the older ones + floor);
+slope = least-squares slope a step; high, high5 = steps (of all, of the newest five) above the field's level."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePlan:
+    """Which features to make of which fields, with the two levels a field that are learnt from the training rows.
+
+    Attributes:
+        fields: the window's fields, in order.
+        pairs: (numerator, denominator) places of fields whose ratio is a feature of its own.
+        floor: float32 (F,), what is too small to matter in a ratio: a tenth of the field's training median, or of its
+            mean where more than half of the values are zero.
+        high: float32 (F,), 97th percentile of the training rows without incident.
+    """
+
+    fields: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
+    floor: Array
+    high: Array
+
+    @classmethod
+    def fit(cls, fields: tuple[str, ...], rows: NDArray[np.floating[Any]]) -> Self:
+        """Learn the levels from rows (n, F) of the training part without incidents.
+
+        Raises:
+            ValueError: ``rows`` does not have one column a field, or none at all.
+        """
+        if rows.ndim != 2 or rows.shape[1] != len(fields) or not len(rows):
+            raise ValueError(f"rows has shape {rows.shape}; give (n, {len(fields)}), n > 0, one column a field")
+        size = np.abs(rows)
+        middle = np.median(size, axis=0)
+        scale = np.where(middle > 0.0, middle, size.mean(axis=0))
+        floor = np.where(scale > 0.0, 0.1 * scale, 1.0)
+        names = [("latency_p95", "latency_p50"), ("latency_p99", "latency_p50"), ("latency_p99", "latency_p95")]
+        pairs = tuple((fields.index(a), fields.index(b)) for a, b in names if a in fields and b in fields)
+        return cls(fields, pairs, floor.astype(np.float32), np.quantile(rows, 0.97, axis=0).astype(np.float32))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of every feature, ``field:statistic``, in the order of ``window_features``."""
+        plain = [f"{field}:{statistic}" for statistic in STATISTICS for field in self.fields]
+        ratios = [
+            f"{self.fields[a]}:{kind}:{self.fields[b]}" for kind in ("over", "over_change") for a, b in self.pairs
+        ]
+        return (*plain, *ratios)
+
+    @property
+    def field_of(self) -> NDArray[np.int64]:
+        """Place of the raw field each feature belongs to (the numerator's for a ratio): int64 (width,)."""
+        own = list(range(len(self.fields))) * len(STATISTICS)
+        return np.array(own + [a for a, _ in self.pairs] * 2, dtype=np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for the artefact's metadata."""
+        return {"pairs": [list(pair) for pair in self.pairs], "floor": self.floor.tolist(), "high": self.high.tolist()}
+
+    @classmethod
+    def from_dict(cls, fields: tuple[str, ...], values: dict[str, Any]) -> Self:
+        """Rebuild a plan from ``to_dict``. Raises ``ValueError`` when the values do not fit the fields."""
+        try:
+            pairs = tuple((int(a), int(b)) for a, b in values["pairs"])
+            floor = np.array(values["floor"], dtype=np.float32)
+            high = np.array(values["high"], dtype=np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the feature plan needs pairs, floor and high as lists of numbers ({error})") from error
+        width = len(fields)
+        if floor.shape != (width,) or high.shape != (width,) or any(not 0 <= i < width for pair in pairs for i in pair):
+            raise ValueError(f"the feature plan does not fit {width} fields: {floor.shape}, {high.shape}, {pairs}")
+        return cls(fields, pairs, floor, high)
+
+
+def window_features(windows: WindowBatch, plan: FeaturePlan) -> Array:
+    """Make the features of each window.
+
+    Args:
+        windows: n windows of at least ten steps over ``plan.fields``.
+        plan: what to make.
+
+    Returns:
+        float32 (n, len(plan.names)), finite.
+
+    Raises:
+        ValueError: the windows are too short or have other fields.
+    """
+    if windows.features != len(plan.fields) or windows.length < _MIN_WINDOW:
+        raise ValueError(
+            f"windows of {windows.length} steps and {windows.features} fields; "
+            f"the plan needs >= {_MIN_WINDOW} steps and {len(plan.fields)} fields"
+        )
+    # Time first: every statistic is then a chain of whole-array operations over (n, F).
+    steps = np.ascontiguousarray(windows.tensor().transpose(1, 0, 2))
+    parts = _statistics(steps, plan)
+    blocks = [parts[name] for name in STATISTICS]
+    now, mean = parts["mean5"], parts["mean"]
+    over = [_ratio(now[:, a], now[:, b], plan, a, b) for a, b in plan.pairs]
+    usual = [_ratio(mean[:, a], mean[:, b], plan, a, b) for a, b in plan.pairs]
+    change = [a / np.maximum(b, np.float32(1e-6)) for a, b in zip(over, usual, strict=True)]
+    return np.column_stack([*blocks, *over, *change]).astype(np.float32, copy=False)
+
+
+def _statistics(steps: Array, plan: FeaturePlan) -> dict[str, Array]:
+    """Return every statistic, float32 (n, F) each, of steps (length, n, F)."""
+    length = len(steps)
+    older, newer = steps[:-RECENT], steps[-RECENT:]
+    sum_old, sum_new = _fold(np.add, older), _fold(np.add, newer)
+    before, now = _mean(sum_old, len(older)), _mean(sum_new, RECENT)
+    mean = _mean(sum_old + sum_new, length)
+    above = steps > plan.high
+    change = now - before
+    return {
+        "last": steps[-1],
+        "mean3": _mean(steps[-1] + steps[-2] + steps[-3], 3),
+        "mean": mean,
+        "std": _deviation(steps, mean),
+        "max": _fold(np.maximum, steps),
+        "min": _fold(np.minimum, steps),
+        "mean5": now,
+        "max5": _fold(np.maximum, newer),
+        "change": change,
+        "ratio": (now + plan.floor) / (before + plan.floor),
+        "z": change / (_deviation(older, before) + plan.floor),
+        "slope": _slope(steps, mean),
+        "high5": _fold(np.add, above[-RECENT:].astype(np.float32)),
+        "high": _fold(np.add, above.astype(np.float32)),
+    }
+
+
+def _fold(operation: Callable[[Array, Array], Array], steps: Array) -> Array:
+    """Combine the steps one after another, oldest first: the order of rounding is fixed."""
+    total = steps[0].copy()
+    for step in steps[1:]:
+        total = operation(total, step)
+    return total
+
+
+def _mean(total: Array, count: int) -> Array:
+    return total * np.float32(1.0 / count)
+
+
+def _deviation(steps: Array, mean: Array) -> Array:
+    """Return the standard deviation about a mean, two passes."""
+    total = np.zeros_like(mean)
+    for step in steps:
+        away = step - mean
+        total += away * away
+    return np.sqrt(_mean(total, len(steps)))
+
+
+def _slope(steps: Array, mean: Array) -> Array:
+    """Return the least-squares slope a step."""
+    at = np.arange(len(steps), dtype=np.float64) - 0.5 * (len(steps) - 1)
+    weights = (at / np.sum(at * at)).astype(np.float32)
+    total = np.zeros_like(mean)
+    for weight, step in zip(weights, steps, strict=True):
+        total += weight * (step - mean)
+    return total
+
+
+def _ratio(above: Array, below: Array, plan: FeaturePlan, a: int, b: int) -> Array:
+    """Return a ratio of two fields that is finite for zeros (floors keep it tame)."""
+    return (above + plan.floor[a]) / (np.maximum(below, np.float32(0.0)) + plan.floor[b])

@@ -1,0 +1,72 @@
+"""Splits by time and by node: what a model is trained on says nothing about nodes it never saw or about later times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TRAIN_UNTIL = 0.55
+VALIDATION_UNTIL = 0.70
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Masks over n rows, bool (n,) each: the three parts, and the rows of nodes that are never trained on."""
+
+    train: NDArray[np.bool_]
+    validation: NDArray[np.bool_]
+    test: NDArray[np.bool_]
+    unseen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Where the parts of a data set end.
+
+    Attributes:
+        held_out: nodes that are never trained on: every fourth of the sorted ids, from the fourth on.
+        train_until_ms: training rows are earlier.
+        validation_until_ms: validation rows are earlier; test rows, of all nodes, are not.
+        parts: the masks of the rows it was made for.
+    """
+
+    held_out: frozenset[str]
+    train_until_ms: float
+    validation_until_ms: float
+    parts: Parts
+
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        """The training rows among those it was made for."""
+        return self.parts.train
+
+    def of(self, nodes: NDArray[Any], ts_ms: NDArray[np.int64]) -> Parts:
+        """Apply the same split to other rows of the same data set."""
+        return _parts(nodes, ts_ms, self.held_out, self.train_until_ms, self.validation_until_ms)
+
+
+def split_by_time_and_node(node_ids: Sequence[str], ts_ms: NDArray[np.int64]) -> Split:
+    """Split rows: train = first 55 % of the time, validation = up to 70 %, test = the rest and every node.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not len(ts_ms):
+        raise ValueError("no rows to split")
+    names = sorted(set(node_ids))
+    held_out = frozenset(names[3::4])
+    first, last = int(ts_ms.min()), int(ts_ms.max())
+    train_until = first + TRAIN_UNTIL * (last - first)
+    validation_until = first + VALIDATION_UNTIL * (last - first)
+    parts = _parts(np.asarray(node_ids), ts_ms, held_out, train_until, validation_until)
+    return Split(held_out, train_until, validation_until, parts)
+
+
+def _parts(
+    nodes: NDArray[Any], ts_ms: NDArray[np.int64], held_out: frozenset[str], train_until: float, until: float
+) -> Parts:
+    unseen = np.isin(nodes, sorted(held_out)) if held_out else np.zeros(len(nodes), np.bool_)
+    early, late = ts_ms < train_until, ts_ms >= until
+    return Parts(early & ~unseen, ~early & ~late & ~unseen, late, unseen)
