@@ -1,12 +1,17 @@
 """Robust scaling: every feature centred on its median, in units of its interquartile range."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from features.batch import WindowBatch
+
+LIMIT: Final = 1e15
+"""Largest scaled value: a window's sum of squares stays finite in float32."""
+
+_LEAST_SPREAD: Final = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ class RobustScaler:
         low, center, high = np.percentile(values, [25, 50, 75], axis=0)
         spread = high - low
         # What float64 cannot tell from zero beside the values themselves is rounding, not spread.
-        constant = spread <= 4 * np.finfo(np.float64).eps * np.maximum(np.abs(low), np.abs(high))
+        rounding = 4 * np.finfo(np.float64).eps * np.maximum(np.abs(low), np.abs(high))
+        constant = spread <= np.maximum(rounding, _LEAST_SPREAD)
         scale = np.where(constant, 1.0, spread)
         return cls(tuple(center.tolist()), tuple(scale.tolist()), tuple(flags.tolist()))
 
@@ -68,13 +74,13 @@ class RobustScaler:
         return len(self.center)
 
     def transform(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Scale rows (..., F): float32 of the same shape."""
+        """Scale rows (..., F), each value within +-1e15: float32 of the same shape, within +-``LIMIT``."""
         values = np.array(rows, np.float64)
         self._check(values)
         flags = np.array(self.log1p)
         if flags.any():
             values[..., flags] = np.log1p(np.maximum(values[..., flags], 0))
-        return ((values - self.center) / self.scale).astype(np.float32)
+        return np.clip((values - self.center) / self.scale, -LIMIT, LIMIT).astype(np.float32)
 
     def inverse(self, rows: ArrayLike) -> NDArray[np.float32]:
         """Undo ``transform``: float32 (..., F), to float32 precision; values below 0 under log1p come back as 0."""

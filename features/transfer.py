@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class Nodes:
                 self.rows[begin:end],
                 self.state[i : i + 1],
             )
-            for i, (begin, end) in enumerate(zip([0, *stop[:-1]], stop, strict=True))
+            for i, (begin, end) in enumerate(pairwise([0, *stop]))
         ]
 
 

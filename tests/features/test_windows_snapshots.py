@@ -1,0 +1,222 @@
+"""A store comes back from its bytes exactly as it was, or not at all."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from window_logs import FEATURES, STEP_MS, Record, Run, logs, store_of, window_rules
+
+from features import SnapshotError, StepStatus, Watermark, WindowRules, WindowStore
+from features.snapshots import _digest, _Payload
+
+START_MS = 1_700_000_000_000
+
+
+def restored_run(run: Run, rules: WindowRules) -> Run:
+    again = Run(store_of(rules))
+    for partition in run.store.partitions:
+        again.store.restore(run.store.snapshot_partition(partition))
+    return again
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), rules=window_rules(), log=logs())
+def test_a_restored_store_goes_on_as_the_first_would_have(
+    data: st.DataObject, rules: WindowRules, log: list[Record]
+) -> None:
+    cut = data.draw(st.integers(0, len(log)))
+    run = Run(store_of(rules))
+    run.feed(log[:cut])
+    again = restored_run(run, rules)
+    assert again.nodes() == run.nodes()
+    for partition in run.store.partitions:
+        assert again.store.snapshot_partition(partition) == restored_run(again, rules).store.snapshot_partition(
+            partition
+        )
+        assert again.store.watermark(partition) == run.store.watermark(partition)
+    before = len(run.seen)
+    run.feed(log[cut:])
+    again.feed(log[cut:])
+    assert again.seen == run.seen[before:]
+    assert again.nodes() == run.nodes()
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), rules=window_rules(), log=logs())
+def test_snapshots_of_different_ages_and_a_replay_from_the_oldest_give_the_same_windows(
+    data: st.DataObject, rules: WindowRules, log: list[Record]
+) -> None:
+    """Each node is saved when its turn comes; the log is replayed from before the first of them."""
+    log = [record for record in log if record.partition == 0]
+    begin = data.draw(st.integers(0, len(log)))
+    end = data.draw(st.integers(begin, len(log)))
+    run = Run(store_of(rules))
+    run.feed(log[:begin], first_offset=0)
+    mark = run.store.watermark(0)
+    saved = dict(zip([key for _, key in sorted(run.nodes())], snapshots(run), strict=True))
+    for offset in range(begin, end):
+        run.feed(log[offset : offset + 1], first_offset=offset)
+        for _, key in run.evicted:
+            saved.pop(key, None)
+        run.evicted.clear()
+        slot = run.store.slot_of(0, log[offset].key)
+        if slot is not None and data.draw(st.booleans()):
+            [saved[log[offset].key]] = run.store.snapshot_each([slot])
+    again = Run(store_of(rules))
+    if mark is not None:
+        again.store.set_watermark(0, mark)
+    for snapshot in saved.values():
+        again.store.restore(snapshot)
+    again.feed(log[begin:end], first_offset=begin)
+    assert again.store.watermark(0) == run.store.watermark(0)
+    run.feed(log[end:], first_offset=end)
+    again.feed(log[end:], first_offset=end)
+    assert again.seen[end - begin :] == run.seen[end:]
+    assert again.nodes() == run.nodes()
+
+
+def snapshots(run: Run) -> list[bytes]:
+    slots = [run.store.slot_of(partition, key) for partition, key in sorted(run.nodes())]
+    return run.store.snapshot_each([slot for slot in slots if slot is not None])
+
+
+def small_store(**changes: int) -> WindowStore:
+    sizes = {"window": 3, "step_ms": STEP_MS, "late_steps": 2, "idle_ms": 1000, "state_width": 2} | changes
+    return WindowStore(FEATURES, **sizes)
+
+
+def filled_store() -> WindowStore:
+    store = small_store()
+    keys = ["a", "b", "a", "b", "a", "a"]
+    ts_ms = START_MS + STEP_MS * np.array([0, 0, 1, 1, 2, 4])
+    store.append(np.zeros(6, np.int32), keys, ts_ms, np.arange(12, dtype=np.float32).reshape(6, 2))
+    store.state[store.slots_of(0)] = [[1.5, 2.5], [3.5, 4.5]]
+    return store
+
+
+def test_nodes_saved_one_by_one_equal_nodes_saved_alone() -> None:
+    store = filled_store()
+    assert store.snapshot_each(store.slots_of(0)) == [store.snapshot([slot]) for slot in store.slots_of(0).tolist()]
+
+
+def test_a_snapshot_carries_detector_state_to_another_store() -> None:
+    store, other = filled_store(), small_store(capacity=1)
+    slots = other.restore(store.snapshot(store.slots_of(0)))
+    assert {other.key_of(slot): other.state[slot].tolist() for slot in slots.tolist()} == {
+        "a": [1.5, 2.5],
+        "b": [3.5, 4.5],
+    }
+
+
+def test_restoring_a_node_twice_replaces_it() -> None:
+    store = filled_store()
+    snapshot = store.snapshot_partition(0)
+    store.append(np.zeros(1, np.int32), ["a"], np.array([START_MS + 5 * STEP_MS]), np.ones((1, 2), np.float32))
+    store.restore(snapshot)
+    assert len(store) == 2
+    assert store.snapshot_partition(0) == snapshot
+
+
+def test_every_shortened_snapshot_is_refused() -> None:
+    snapshot = filled_store().snapshot_partition(0)
+    for length in range(len(snapshot)):
+        with pytest.raises(SnapshotError):
+            small_store().restore(snapshot[:length])
+
+
+def test_every_flipped_bit_is_refused_and_changes_nothing() -> None:
+    store = filled_store()
+    snapshot = store.snapshot_partition(0)
+    for bit in range(8 * len(snapshot)):
+        damaged = bytearray(snapshot)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(SnapshotError):
+            store.restore(bytes(damaged))
+    assert store.snapshot_partition(0) == snapshot
+
+
+@given(noise=st.binary(max_size=200), header=st.booleans())
+def test_noise_is_refused_even_under_a_valid_checksum(noise: bytes, header: bool) -> None:
+    snapshot = b"VGLW\x01" + _digest(noise) + noise if header else noise
+    with pytest.raises(SnapshotError):
+        small_store().restore(snapshot)
+
+
+def forged(**changes: object) -> bytes:
+    snapshot = filled_store().snapshot_partition(0)
+    payload = msgspec.msgpack.decode(snapshot[21:], type=_Payload)
+    body = msgspec.msgpack.encode(msgspec.structs.replace(payload, **changes))
+    return snapshot[:5] + _digest(body) + body
+
+
+def int64s(*values: int) -> bytes:
+    return np.array(values, "<i8").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keys": ["a", "a"]}, "keys must be given once"),
+        ({"keys": ["a", ""]}, "keys must not be empty"),
+        ({"keys": ["a"]}, "count has 8 bytes, 4 are needed"),
+        ({"partition": np.array([0, -1], "<i4").tobytes()}, "partition must not be negative"),
+        ({"count": np.array([6, 1], "<i4").tobytes()}, r"count must be in 1\.\.5, found 1\.\.6"),
+        ({"count": np.array([0, 5], "<i4").tobytes()}, r"count must be in 1\.\.5, found 0\.\.5"),
+        ({"seen": int64s(-1, 0)}, "seen must be a time"),
+        ({"seen": int64s(2**62, 0)}, "seen must be a time"),
+        ({"applied": int64s(-2, 0)}, "applied must be -1 or an offset"),
+        ({"stamps": int64s(2, 4, 6, 9, 8, 2, 4)}, "stamps must increase"),
+        ({"stamps": int64s(2, 4, 6, 8, 11, 2, 4)}, "stamps must end with a real step"),
+        ({"stamps": int64s(0, 4, 6, 8, 10, 2, 4)}, "stamps must be times"),
+        ({"rows": b"1234"}, "rows has 4 bytes, 56 are needed"),
+        ({"state": b""}, "state has 0 bytes, 16 are needed"),
+        ({"mark": (0, "a", 5, 6, 6)}, "cannot have the watermark"),
+        ({"mark": (-1, "a", 6, 5, 5)}, "cannot have the watermark"),
+        ({"mark": (0, "a", 6, 5, 0)}, "cannot have the watermark"),
+        ({"mark": (0, "", 6, 5, 5)}, "cannot have the watermark"),
+    ],
+)
+def test_contents_that_no_store_could_have_are_refused_by_name(changes: dict[str, object], message: str) -> None:
+    store = small_store()
+    with pytest.raises(SnapshotError, match=message):
+        store.restore(forged(**changes))
+    assert len(store) == 0
+
+
+def test_an_untouched_forgery_is_accepted_so_that_the_refusals_mean_something() -> None:
+    assert len(small_store().restore(forged())) == 2
+
+
+@pytest.mark.parametrize("setting", ["window", "step_ms", "late_steps", "state_width"])
+def test_a_snapshot_of_other_settings_is_refused_by_the_settings_name(setting: str) -> None:
+    with pytest.raises(SnapshotError, match=f"made with {setting}="):
+        small_store(**{setting: 7}).restore(filled_store().snapshot_partition(0))
+
+
+def test_a_snapshot_of_another_version_is_refused() -> None:
+    snapshot = filled_store().snapshot_partition(0)
+    with pytest.raises(SnapshotError, match="version 2, this program reads 1"):
+        small_store().restore(snapshot[:4] + b"\x02" + snapshot[5:])
+
+
+def test_an_impossible_watermark_is_refused() -> None:
+    with pytest.raises(SnapshotError, match="partition 0 cannot have the watermark"):
+        small_store().set_watermark(0, Watermark("a", 1, 2, 1))
+
+
+def test_a_free_slot_cannot_be_saved() -> None:
+    with pytest.raises(KeyError, match="slot 0 holds no node"):
+        small_store().snapshot([0])
+
+
+def test_records_that_a_restored_node_contains_are_skipped_and_new_ones_are_not() -> None:
+    store, again = small_store(), small_store()
+    rows = np.arange(8, dtype=np.float32).reshape(4, 2)
+    ts_ms = START_MS + STEP_MS * np.arange(4)
+    partitions, keys, offsets = np.zeros(4, np.int32), ["a"] * 4, np.array([10, 12, 14, 16])
+    store.append(partitions[:3], keys[:3], ts_ms[:3], rows[:3], offsets=offsets[:3])
+    again.restore(store.snapshot(store.slots_of(0)))
+    appended = again.append(partitions, keys, ts_ms, rows, offsets=offsets)
+    assert appended.status.tolist() == [StepStatus.APPLIED] * 3 + [StepStatus.WINDOW]
+    assert appended.windows.tensor().tolist() == [rows[1:].tolist()]
