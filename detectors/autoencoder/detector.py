@@ -82,6 +82,7 @@ class AutoencoderDetector:
         self.files = dict(files)
         self._parameters, self._scaler = _read_parameters(metadata, origin)
         self._session = _open_session(files, origin)
+        self._input = self._session.get_inputs()[0].name
         _check_shapes(self._session, (self._parameters.tile, self.window, len(self.fields)), origin)
 
     def score(self, windows: WindowBatch, state: NodeState | None = None) -> Scores:  # noqa: ARG002  (stateless)
@@ -130,7 +131,7 @@ class AutoencoderDetector:
         return windows.with_rows(scale(self._scaler, windows.rows))
 
     def _run(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
-        (reconstruction,) = self._session.run(None, {"windows": tile})
+        (reconstruction,) = self._session.run(None, {self._input: tile})
         return np.asarray(reconstruction, dtype=np.float32)
 
     def _score_tile(self, tile: NDArray[np.float32]) -> NDArray[np.float64]:

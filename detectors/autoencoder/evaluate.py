@@ -48,7 +48,7 @@ class ReferenceFigures:
     recall: float
     f1: float
     false_positive_rate: float
-    recall_by_bad_steps: dict[int, float]
+    recall_by_bad_steps: dict[str, float]
     one_bad_step_flagged: float
     one_bad_step_at_1_percent: float
 
@@ -68,8 +68,8 @@ def evaluate_reference(
     rng = np.random.default_rng(seed)
     ends = windows_with_bad_end(rng, windows)
     flagged = score(ends.values) > threshold
-    hits, alarms = np.count_nonzero(flagged & ends.labels), np.count_nonzero(flagged)
-    recall = hits / np.count_nonzero(ends.labels)
+    hits, alarms = int(np.sum(flagged & ends.labels)), int(np.sum(flagged))
+    recall = hits / int(np.sum(ends.labels))
     precision = hits / alarms if alarms else 0.0
     single = windows_with_one_bad_step(rng, windows)
     scores = score(single.values)
@@ -82,7 +82,7 @@ def evaluate_reference(
         recall=recall,
         f1=2 * precision * recall / (precision + recall) if hits else 0.0,
         false_positive_rate=float(np.mean(flagged[~ends.labels])),
-        recall_by_bad_steps={steps: _recall(rng, score, threshold, steps, windows // 10) for steps in BAD_STEPS},
+        recall_by_bad_steps={str(steps): _recall(rng, score, threshold, steps, windows // 10) for steps in BAD_STEPS},
         one_bad_step_flagged=float(np.mean(bad > threshold)),
         one_bad_step_at_1_percent=float(np.mean(bad > np.quantile(normal, 0.99))),
     )
@@ -151,7 +151,7 @@ def _table(results: Sequence[ReferenceFigures]) -> str:
         "recall by anomalous rows at the end of the window",
         f"{'model':<30}" + "".join(f"{steps:>9}" for steps in BAD_STEPS),
         *(
-            f"{each.model:<30}" + "".join(f"{each.recall_by_bad_steps[steps]:>9.2%}" for steps in BAD_STEPS)
+            f"{each.model:<30}" + "".join(f"{each.recall_by_bad_steps[str(steps)]:>9.2%}" for steps in BAD_STEPS)
             for each in results
         ),
     ]

@@ -4,6 +4,7 @@ Each epoch's randomness is a function of the seed and the epoch's number alone. 
 on from its checkpoint ends with the same weights, to the bit, as one that was not.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detectors.autoencoder.network import Autoencoder
+
+
+class DivergedError(ArithmeticError):
+    """The loss is no longer a number: the weights are of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,22 @@ class Recipe:
     patience: int = 6
     min_improvement: float = 1e-3
     threshold_quantile: float = 0.99
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` naming the setting that is out of range."""
+        bounds = {
+            "seed": self.seed >= 0,
+            "batch_size": self.batch_size >= 1,
+            "learning_rate": 0 < self.learning_rate < 1,
+            "plateau_factor": 0 < self.plateau_factor < 1,
+            "plateau_patience": self.plateau_patience >= 0,
+            "patience": self.patience >= 1,
+            "min_improvement": 0 <= self.min_improvement < 1,
+            "threshold_quantile": 0.5 <= self.threshold_quantile < 1,
+        }
+        wrong = [name for name, right in bounds.items() if not right]
+        if wrong:
+            raise ValueError(f"{wrong[0]} {getattr(self, wrong[0])} is out of range: see the defaults of Recipe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +133,19 @@ def run_fit(
 
     Returns:
         The network with its best weights, in evaluation mode.
+
+    Raises:
+        DivergedError: the loss is not finite any more.
     """
     train, held_out = torch.from_numpy(training), torch.from_numpy(validation)
     with single_threaded():
         while len(fit.history) < max_epochs and len(fit.history) - fit.best_epoch < recipe.patience:
             report = _run_epoch(fit, train, held_out, recipe, max_epochs)
+            if not math.isfinite(report.training_loss + report.validation_loss):
+                raise DivergedError(
+                    f"the loss is {report.training_loss} in epoch {report.epoch}: lower learning_rate "
+                    f"({recipe.learning_rate}) or look for values far beyond the rest in the training data"
+                )
             fit.history.append(report)
             if save is not None:
                 save(fit)

@@ -70,10 +70,11 @@ def train_autoencoder(
 
     Raises:
         TrainingDataError: too few windows, or names and features do not match in number.
+        DivergedError: the loss is not finite any more.
         CheckpointError: ``resume`` without a sound checkpoint of this very run.
     """
     recipe = recipe or Recipe()
-    _check_arguments(windows, fields, max_epochs, recipe)
+    _check_arguments(windows, fields, max_epochs)
     training, validation = windows.split(VALIDATION_SHARE)
     scaler = RobustScaler.fit(training.values.reshape(-1, len(fields)))
     identity = data_hash(windows.values, windows.start_ms, windows.end_ms)
@@ -104,13 +105,11 @@ def train_autoencoder(
     return TrainedAutoencoder(detector, tuple(fit.history), fit.best_epoch)
 
 
-def _check_arguments(windows: TrainingWindows, fields: Sequence[str], max_epochs: int, recipe: Recipe) -> None:
+def _check_arguments(windows: TrainingWindows, fields: Sequence[str], max_epochs: int) -> None:
     if windows.values.shape[2] != len(fields):
         raise TrainingDataError(f"windows of {windows.values.shape[2]} features, {len(fields)} names: give one each")
     if max_epochs < 1:
         raise TrainingDataError(f"max_epochs {max_epochs} must be at least 1")
-    if not 0.5 <= recipe.threshold_quantile < 1:
-        raise TrainingDataError(f"threshold_quantile {recipe.threshold_quantile} must lie within 0.5..1, 1 excluded")
 
 
 def _start(recipe: Recipe, identity: str, shape: tuple[int, ...], checkpoints: Path | None, *, resume: bool) -> Fit:

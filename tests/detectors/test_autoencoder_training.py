@@ -15,7 +15,7 @@ from detectors.autoencoder.checkpoint import NAME as CHECKPOINT_NAME
 from detectors.autoencoder.checkpoint import CheckpointError
 from detectors.autoencoder.data import TrainingDataError, TrainingWindows, windows_from_rows, windows_in_sequence
 from detectors.autoencoder.detector import GRAPH, WEIGHTS, AutoencoderDetector
-from detectors.autoencoder.fitting import EpochReport, Recipe
+from detectors.autoencoder.fitting import DivergedError, EpochReport, Recipe
 from detectors.autoencoder.network import Autoencoder, count
 from detectors.autoencoder.training import train_autoencoder
 from features.batch import WindowBatch
@@ -215,8 +215,6 @@ def test_too_little_or_unfit_data_is_refused_with_the_fix() -> None:
         train_autoencoder(WINDOWS, FIELDS[:2])
     with pytest.raises(TrainingDataError, match="max_epochs 0 must be at least 1"):
         train_autoencoder(WINDOWS, FIELDS, max_epochs=0)
-    with pytest.raises(TrainingDataError, match=r"threshold_quantile 1\.0 must lie within"):
-        train_autoencoder(WINDOWS, FIELDS, recipe=Recipe(threshold_quantile=1.0))
     spoilt = waves(320)
     spoilt[7, 3, 1] = np.nan
     with pytest.raises(TrainingDataError, match="feature 1 holds values that are not finite"):
@@ -225,6 +223,21 @@ def test_too_little_or_unfit_data_is_refused_with_the_fix() -> None:
         TrainingWindows(np.zeros((5, 3), dtype=np.float32), np.zeros(5, dtype=np.int64), np.zeros(5, dtype=np.int64))
     with pytest.raises(TrainingDataError, match="2 windows, 1 starts and 2 ends"):
         TrainingWindows(waves(2), np.zeros(1, dtype=np.int64), np.zeros(2, dtype=np.int64))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -1), ("batch_size", 0), ("learning_rate", 0.0), ("patience", 0), ("threshold_quantile", 1.0)],
+)
+def test_a_recipe_out_of_range_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} {value} is out of range"):
+        Recipe(**{name: value})  # type: ignore[arg-type]  # the names come from the table above
+
+
+def test_a_loss_that_is_no_number_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.autoencoder.fitting._mean_error", lambda *_: float("nan"))
+    with pytest.raises(DivergedError, match=r"epoch 1: lower learning_rate \(0\.001\)"):
+        train_autoencoder(WINDOWS, FIELDS, recipe=RECIPE, max_epochs=3)
 
 
 def recording(nodes: int, steps: int) -> tuple[list[str], NDArray[np.int64], NDArray[np.float64]]:
@@ -272,13 +285,15 @@ def test_a_recording_whose_columns_differ_in_length_is_refused() -> None:
 
 def test_one_command_makes_an_artefact_and_one_measures_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = tmp_path / "model"
-    train = ["--directory", str(directory), "--checkpoints", str(tmp_path / "runs"), "--windows", "300", "--max-epochs"]
+    train = ["--directory", str(directory), "--checkpoints", str(tmp_path / "runs"), "--windows", "300"]
+    train += ["--test-windows", "200", "--max-epochs"]
     train_shipped.main([*train, "1", "--resume"])
     assert "epoch  1/1" in capsys.readouterr().out
     train_shipped.main([*train, "2", "--resume"])
     printed = capsys.readouterr().out
     assert "epoch  2/2" in printed
     assert "epoch  1/" not in printed
+    noted = AutoencoderDetector.load(directory).metadata.metrics["reference_generator"]
     measure = ["--directory", str(directory), "--windows", "200"]
     evaluate.main([*measure, "--json"])
     document = json.loads(capsys.readouterr().out)
@@ -286,6 +301,7 @@ def test_one_command_makes_an_artefact_and_one_measures_it(tmp_path: Path, capsy
     assert network["model"] == AutoencoderDetector.load(directory).version
     assert network["detection_accuracy"] == (network["precision"] + network["recall"]) / 2
     assert network["detection_accuracy"] > 0.9
+    assert {**noted, "model": network["model"]} == network
     assert rule["detection_accuracy"] == 1.0
     assert 0.9 < distance["detection_accuracy"] < 1.0
     evaluate.main(measure)

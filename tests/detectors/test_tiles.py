@@ -41,7 +41,7 @@ def test_the_function_only_ever_sees_one_shape_and_padding_is_zero(n: int) -> No
 
 def test_results_keep_the_functions_type_and_shape() -> None:
     def double(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        return rows.astype(np.float64).sum(axis=1)
+        return np.asarray(rows.astype(np.float64).sum(axis=1), dtype=np.float64)
 
     assert apply_tiled(double, ROWS, 8).dtype == np.float64
     assert apply_tiled(double, ROWS[:0], 8).shape == (0,)
