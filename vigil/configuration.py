@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from vigil.errors import SettingsError
 from vigil.settings import Settings, section_fields
@@ -118,7 +119,13 @@ def _file_layer(config: Path | None) -> _Layer:
 
 
 def _environment_layer() -> _Layer:
-    values: dict[str, Any] = EnvSettingsSource(Settings)()
+    try:
+        values: dict[str, Any] = EnvSettingsSource(Settings)()
+    except UnreadableVariable as error:
+        raise SettingsError(
+            f"an environment variable {PREFIX}... holds a table or list that is no JSON: {error.__cause__}",
+            hint=f"give every setting a variable of its own, such as {PREFIX}KAFKA__BOOTSTRAP",
+        ) from error
     properties = values.get("kafka", {}).get("properties")
     if isinstance(properties, dict):  # a variable's name cannot hold the dots of security.protocol
         values["kafka"]["properties"] = {name.replace("_", "."): value for name, value in properties.items()}

@@ -65,6 +65,8 @@ class Publisher:
                 )
             except BufferError:  # the queue is full: wait for the broker, this is the back-pressure
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                raise self._refusal(error.args[0]) from error
             else:
                 break
         self._producer.poll(0)
@@ -124,7 +126,10 @@ class Publisher:
 
     def _raise_refusal(self) -> None:
         if self._refused is not None:
-            raise ServiceError(
-                f"Kafka refused a record for {self.topic}: {self._refused.str()}",
-                hint="`vigil doctor` checks topics and rights",
-            )
+            raise self._refusal(self._refused)
+
+    def _refusal(self, error: KafkaError) -> ServiceError:
+        return ServiceError(
+            f"Kafka refused a record for {self.topic}: {error.str()}",
+            hint="`vigil doctor` checks topics and rights",
+        )

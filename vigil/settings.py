@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 __all__ = [
     "DeadLetterSettings",
@@ -60,7 +60,8 @@ def _topic_name(value: str) -> str:
     return value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+# NoDecode: an environment variable may hold a plain list too, so decoding is the validators' work.
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_list)]
 Codes = Annotated[dict[str, Annotated[tuple[str, ...], BeforeValidator(_as_list)]], BeforeValidator(_as_mapping)]
 Property = Annotated[str, BeforeValidator(_as_property)]
 TopicName = Annotated[str, BeforeValidator(_topic_name)]
