@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def windows_in_sequence(values: NDArray[np.float32], *, step_ms: int = 1000, sou
 
 
 def windows_from_rows(
-    node_ids: Sequence[str],
+    node_ids: Sequence[str] | NDArray[Any],
     ts_ms: NDArray[np.int64],
     rows: NDArray[np.floating],
     *,
@@ -97,7 +97,7 @@ def windows_from_rows(
     """Cut a recording into windows with the same store, and so by the same rules, as a worker does.
 
     Args:
-        node_ids: node of each row, n of them.
+        node_ids: text, node of each row, n of them.
         ts_ms: int64 (n,), event times; rows may be in any order.
         rows: float (n, F), raw units.
         window: steps in a window.
