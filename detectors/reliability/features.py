@@ -183,7 +183,7 @@ def _deviation(steps: Array, mean: Array) -> Array:
     for step in steps:
         away = step - mean
         total += away * away
-    return np.sqrt(_mean(total, len(steps)))
+    return np.asarray(np.sqrt(_mean(total, len(steps))))
 
 
 def _slope(steps: Array, mean: Array) -> Array:
@@ -198,4 +198,4 @@ def _slope(steps: Array, mean: Array) -> Array:
 
 def _ratio(above: Array, below: Array, plan: FeaturePlan, a: int, b: int) -> Array:
     """Return a ratio of two fields that is finite for zeros (floors keep it tame)."""
-    return (above + plan.floor[a]) / (np.maximum(below, np.float32(0.0)) + plan.floor[b])
+    return np.asarray((above + plan.floor[a]) / (np.maximum(below, np.float32(0.0)) + plan.floor[b]))

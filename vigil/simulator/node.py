@@ -29,6 +29,8 @@ class NodeProfile:
         failures: usual rate of connection failures, health-check failures and SLA violations, a minute.
         backup_minute: minute of the day at which its nightly backup starts, -1 for none.
         mode: usual dwcp_mode code.
+        tail: usual log(p95 / p50).
+        memory_minutes: how far availability looks back; fleets measure it differently.
     """
 
     tier: int
@@ -45,6 +47,8 @@ class NodeProfile:
     failures: float
     backup_minute: int
     mode: int
+    tail: float
+    memory_minutes: int
 
     @classmethod
     def draw(cls, rng: np.random.Generator, day_phase: float) -> Self:
@@ -65,6 +69,8 @@ class NodeProfile:
             failures=float(np.exp(rng.normal(np.log(0.012), 0.5))),
             backup_minute=int(rng.integers(0, 360)) if rng.random() < 0.7 else -1,
             mode=int(rng.random() < 0.3),
+            tail=float(rng.normal(0.82, 0.13)),
+            memory_minutes=int(rng.uniform(30.0, 180.0)),
         )
 
 
@@ -117,7 +123,7 @@ def healthy_course(rng: np.random.Generator, profile: NodeProfile, ts_ms: NDArra
     return Course(
         load=load,
         slow=noise(0.8, 0.05) + noise(0.998, 0.08),
-        tail=0.85 + noise(0.9, 0.07),
+        tail=profile.tail + noise(0.9, 0.07) + noise(0.998, 0.06),
         log_errors=np.log(profile.errors) + shared + noise(0.7, 0.3),
         log_timeouts=np.log(0.3 * profile.errors) + shared + noise(0.7, 0.4),
         log_loss=np.log(profile.loss) + noise(0.995, 0.3) + noise(0.6, 0.35),
@@ -136,7 +142,7 @@ def healthy_course(rng: np.random.Generator, profile: NodeProfile, ts_ms: NDArra
 def observe_node(rng: np.random.Generator, profile: NodeProfile, course: Course) -> dict[str, NDArray[Any]]:
     """Turn a course into what the node reports each minute, in the wire format's order; (T,) each.
 
-    Rates are counts over the minute's requests, availability and burn rate look back over an hour and half an hour.
+    Rates are counts over the minute's requests, availability and burn rate look back over the minutes before.
     """
     steps = len(course.load)
     requests = np.maximum(rng.poisson(profile.requests * course.load), 1)
@@ -167,7 +173,7 @@ def observe_node(rng: np.random.Generator, profile: NodeProfile, course: Course)
         "cpu_usage": np.round(np.clip(cpu + rng.normal(0.0, 1.0, steps), 0.5, 100.0), 2),
         "memory_usage": np.round(np.clip(profile.memory + memory + course.memory, 2.0, 99.8), 2),
         "disk_io": np.round(profile.disk * (0.5 + 0.5 * course.load) * np.exp(course.log_disk), 3),
-        "availability_score": np.round(100.0 * (1.0 - _trailing(failed, 60)), 4),
+        "availability_score": np.round(100.0 * (1.0 - _trailing(failed, profile.memory_minutes)), 4),
         "error_budget_burn_rate": np.round(_trailing(errors, 30) / _BUDGET, 4),
     }
 

@@ -20,8 +20,8 @@ def _keep(rng: np.random.Generator) -> float:
 def _network(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> None:
     """Lose packets and send them again; latency and its tail follow."""
     course.log_loss[span] += rng.uniform(2.0, 4.0) * c
-    course.slow[span] += 0.7 * _keep(rng) * c
-    course.tail[span] += 0.8 * _keep(rng) * c
+    course.slow[span] += 0.9 * _keep(rng) * c
+    course.tail[span] += 0.6 * _keep(rng) * c
     course.log_timeouts[span] += 3.0 * _keep(rng) * c
     course.log_errors[span] += 1.8 * _keep(rng) * c
     course.refused[span] += 1.5 * _keep(rng) * c
@@ -31,7 +31,7 @@ def _disk(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> N
     """Slow the disk down: traffic climbs (or stalls), the tail of latency explodes before the median does."""
     course.log_disk[span] += (1.6 if rng.random() < 0.75 else -1.5) * _keep(rng) * c
     course.tail[span] += rng.uniform(0.8, 1.6) * c
-    course.slow[span] += 0.8 * _keep(rng) * c
+    course.slow[span] += 1.0 * _keep(rng) * c
     course.log_timeouts[span] += 2.5 * _keep(rng) * c
     course.log_errors[span] += 1.6 * _keep(rng) * c
     course.unhealthy[span] += 0.5 * _keep(rng) * c
@@ -41,7 +41,7 @@ def _overload(rng: np.random.Generator, course: Course, span: slice, c: Floats) 
     """Give the node more work than it can do: processor full, everything slow, errors at last."""
     course.load[span] *= 1.0 + rng.uniform(0.2, 1.2) * c
     course.cpu[span] += rng.uniform(20.0, 50.0) * c
-    course.slow[span] += 0.6 * _keep(rng) * c
+    course.slow[span] += 0.8 * _keep(rng) * c
     course.tail[span] += 0.5 * _keep(rng) * c
     course.log_errors[span] += 2.6 * _keep(rng) * c**1.5
     course.log_timeouts[span] += 3.0 * _keep(rng) * c**1.5
@@ -77,10 +77,10 @@ def _crash(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> 
 
 def _gray(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> None:
     """Fail or delay some requests, hardly visibly, while the health checks are content."""
-    course.log_errors[span] += 1.6 * _keep(rng) * c
-    course.log_timeouts[span] += 1.8 * _keep(rng) * c
-    course.tail[span] += 0.5 * _keep(rng) * c
-    course.slow[span] += 0.2 * _keep(rng) * c
+    course.log_errors[span] += 2.4 * _keep(rng) * c
+    course.log_timeouts[span] += 2.4 * _keep(rng) * c
+    course.tail[span] += 0.7 * _keep(rng) * c
+    course.slow[span] += 0.4 * _keep(rng) * c
     course.log_loss[span] += 0.8 * _keep(rng) * c
 
 
