@@ -243,6 +243,10 @@ def decode_record(record: type[T], value: bytes | None, *, max_bytes: int = MAX_
     parsed = read_object(value, max_bytes)
     fields = fields_of(record)
     check_fields(parsed, Shape(fields, quantiles_of(fields), any(field.name == "peer_id" for field in fields)))
+    for field in fields:
+        count = parsed.get(field.name)
+        if field.kind is Kind.COUNT and isinstance(count, float):
+            parsed[field.name] = int(count)  # 3.0 is a count on the wire
     try:
         return msgspec.convert(parsed, record)
     except msgspec.ValidationError as error:
