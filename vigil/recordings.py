@@ -1,20 +1,22 @@
 """Opens recordings for the commands: which stream a file holds, and at which step."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from features.recordings import infer_step_ms, read_recording
 from schemas.streams import STREAMS, Stream
 from vigil.errors import InputError
 
-__all__ = ["Opened", "open_recording", "recognise"]
+__all__ = ["Opened", "open_recording", "recognise", "step_of"]
 
 LOOK_AHEAD = 20_000  # records that tell the step
+JITTER = 0.02  # of the nominal step: what timers deviate by
 
 
 class Opened(NamedTuple):
@@ -50,8 +52,22 @@ def open_recording(path: Path, streams: Mapping[str, Stream] = STREAMS, *, strea
         raise InputError(f"{path}: the recording is empty", hint="give a recording with at least one record")
     found = stream or recognise((value for _, value, _ in head[:100]), streams, str(path))
     keys = [key.decode(errors="replace") for key, _, _ in head]
-    step_ms = infer_step_ms(np.array([ts_ms for _, _, ts_ms in head], dtype=np.int64), keys) if len(head) > 1 else 0
-    return Opened(chain(head, records), found, int(step_ms) or found.step_ms)
+    step_ms = step_of(np.array([ts_ms for _, _, ts_ms in head], dtype=np.int64), keys, found)
+    return Opened(chain(head, records), found, step_ms or found.step_ms)
+
+
+def step_of(ts_ms: NDArray[np.int64], keys: Sequence[str] | NDArray[np.str_], stream: Stream | None) -> int:
+    """Tell the step from event times, 0 when that cannot be done; a timer's jitter does not change a known step.
+
+    Args:
+        ts_ms: int64 (n,), event times, milliseconds.
+        keys: n node ids.
+        stream: the stream they are of, where it is known.
+    """
+    step_ms = infer_step_ms(ts_ms, keys)
+    if stream is not None and abs(step_ms - stream.step_ms) <= JITTER * stream.step_ms:
+        return stream.step_ms
+    return step_ms
 
 
 def recognise(values: Iterable[bytes], streams: Mapping[str, Stream], origin: str) -> Stream:

@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.fit import NormalSteps
-from features.recordings import Columns, infer_step_ms, read_columns, read_recording
+from features.recordings import Columns, read_columns, read_recording
+from schemas.metrics import Incident
 from schemas.streams import STREAMS, Stream
 from vigil.errors import InputError
-from vigil.recordings import recognise
+from vigil.recordings import recognise, step_of
 
-__all__ = ["TrainingData", "normal_steps", "read_training_data"]
+__all__ = ["TrainingData", "normal_steps", "read_incidents", "read_training_data"]
 
 LOOK_AHEAD = 100
 
@@ -65,7 +67,7 @@ def read_training_data(path: Path, *, step_ms: int | None = None, whole: bool = 
             f"{path}: none of its {len(columns)} rows is normal training data", hint="--all-splits takes them all"
         )
     ts_ms, node_ids = columns.ts_ms[order], columns.node_ids[order]
-    step = step_ms or infer_step_ms(ts_ms, node_ids)
+    step = step_ms or step_of(ts_ms, node_ids, stream)
     if step < 1:
         raise InputError(f"{path}: the step cannot be told from the file", hint="give it: --step-ms 1000")
     return TrainingData(columns.fields, node_ids, ts_ms, columns.values[order], step, stream, len(columns) - len(order))
@@ -83,6 +85,23 @@ def normal_steps(data: TrainingData) -> NormalSteps:
         used=used,
         log=tuple(bool((data.rows[:, place] >= 0).all()) for place in used),
     )
+
+
+def read_incidents(path: Path) -> list[Incident]:
+    """Read reported incidents, one JSON object a line. Raises ``InputError`` naming the line that is none."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", hint="give the incidents that were reported, one JSON object a line")
+    incidents: list[Incident] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            incidents.append(msgspec.json.decode(line, type=Incident))
+        except msgspec.MsgspecError as error:
+            raise InputError(
+                f"{path}, line {number}: {error}", hint="docs/wire-format.md describes incidents"
+            ) from error
+    return incidents
 
 
 def _stream(path: Path) -> Stream | None:
