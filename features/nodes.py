@@ -93,6 +93,27 @@ class NodeTable:
             raise KeyError(f"slot {slot} holds no node")
         return key
 
+    def held(self, slots: Slots) -> NDArray[np.int64]:
+        """Where in ``rows`` and ``stamps`` the steps of some nodes are: node by node, oldest first."""
+        depth, count = self.rules.depth, self.count[slots]
+        age = np.repeat(np.cumsum(count), count) - np.arange(count.sum()) - 1
+        return np.repeat(slots * depth, count) + (np.repeat(self.at[slots], count) - age) % depth
+
+    def refill(self, slots: Slots, count: NDArray[np.int32], rows: NDArray[np.float32], stamps: Slots) -> None:
+        """Replace the steps of some nodes.
+
+        Args:
+            slots: int64 (m,), each once.
+            count: int32 (m,), steps of each, 1 to depth; S in all.
+            rows: float32 (S, F), node by node, oldest first.
+            stamps: int64 (S,).
+        """
+        stop = np.cumsum(count)
+        ring = np.repeat(slots * self.rules.depth - (stop - count), count) + np.arange(len(rows))
+        self.rows[ring], self.stamps[ring] = rows, stamps
+        self.at[slots], self.count[slots] = count - 1, count
+        self.newest[slots] = stamps[stop - 1] >> 1
+
     def intern(self, partitions: NDArray[np.int32], keys: Sequence[str]) -> tuple[Slots, list[int]]:
         """Find each record's slot, int64 (n,), giving new nodes one; also return the slots of the new nodes."""
         slots = self._lookup(partitions, keys)

@@ -57,15 +57,13 @@ class Nodes:
 
 def read_nodes(table: NodeTable, slots: Sequence[int] | Slots) -> Nodes:
     """Copy nodes out. Raises ``KeyError`` when a slot holds none."""
-    depth, chosen = table.rules.depth, np.asarray(slots, np.int64)
+    chosen = np.asarray(slots, np.int64)
     keys = [table.key_of(slot) for slot in chosen.tolist()]
-    count = table.count[chosen]
-    age = np.repeat(np.cumsum(count), count) - np.arange(count.sum()) - 1
-    ring = np.repeat(chosen * depth, count) + (np.repeat(table.at[chosen], count) - age) % depth
+    ring = table.held(chosen)
     return Nodes(
         keys=keys,
         partition=table.partition[chosen],
-        count=count,
+        count=table.count[chosen],
         seen=table.seen[chosen],
         applied=table.applied[chosen],
         stamps=table.stamps[ring],
@@ -76,12 +74,7 @@ def read_nodes(table: NodeTable, slots: Sequence[int] | Slots) -> Nodes:
 
 def write_nodes(table: NodeTable, nodes: Nodes) -> Slots:
     """Put nodes in, in the place of those of the same partition and key. Returns their slots, int64 (n,)."""
-    depth, count = table.rules.depth, nodes.count
     slots = table.put(nodes.partition, nodes.keys)
-    stop = np.cumsum(count)
-    ring = np.repeat(slots * depth - (stop - count), count) + np.arange(count.sum())
-    table.rows[ring], table.stamps[ring] = nodes.rows, nodes.stamps
-    table.at[slots], table.count[slots] = count - 1, count
-    table.newest[slots] = nodes.stamps[stop - 1] >> 1
+    table.refill(slots, nodes.count, nodes.rows, nodes.stamps)
     table.seen[slots], table.applied[slots], table.state[slots] = nodes.seen, nodes.applied, nodes.state
     return slots
