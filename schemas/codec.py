@@ -130,10 +130,10 @@ class RecordCodec:
         """Keep from the parser what it must not see: replaced by nothing, which fails and is looked at again."""
         if None not in values:
             present = cast("Sequence[bytes]", values)
-            joined = b"".join(present)
-            flat = b"[" not in joined and max(map(_inner_brace, present), default=-1) < 0
-            if flat and joined.isascii() and max(map(len, present), default=0) <= self.max_bytes:
-                return present
+            if max(map(len, present), default=0) <= self.max_bytes and max(map(_inner_brace, present), default=-1) < 0:
+                joined = b"".join(present)
+                if b"[" not in joined and joined.isascii():
+                    return present
         return [value if value is not None and self._is_safe(value) else b"" for value in values]
 
     def _is_safe(self, value: bytes) -> bool:

@@ -11,6 +11,8 @@ from itertools import pairwise
 from math import isfinite
 from typing import Never
 
+import numpy as np
+
 from schemas.errors import ErrorCode, RecordError
 from schemas.fields import Field, Kind
 from schemas.quantities import MAX_TEXT
@@ -19,7 +21,10 @@ MAX_DEPTH = 32
 """Deepest nesting of objects and arrays; a record of the contract has depth 1."""
 _SHOWN = 60
 _INTEGER_DIGITS = 20
-_TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]|[\]}]', re.DOTALL)
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_NESTING = np.zeros(256, dtype=np.int8)
+_NESTING[list(b"[{")] = 1
+_NESTING[list(b"]}")] = -1
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -63,19 +68,11 @@ def read_object(value: bytes | None, max_bytes: int) -> dict[str, object]:
 
 
 def nests_too_deep(value: bytes) -> bool:
-    """Tell whether objects and arrays nest deeper than ``MAX_DEPTH``, without recursion; stops at the first that do."""
+    """Tell whether objects and arrays nest deeper than ``MAX_DEPTH``, without recursion and in linear time."""
     if value.count(b"{") + value.count(b"[") <= MAX_DEPTH:
         return False
-    depth = 0
-    for token in _TOKENS.finditer(value):
-        first = token.group()[0]
-        if first in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif first in b"]}":
-            depth -= 1
-    return False
+    outside = np.frombuffer(_STRINGS.sub(b"", value), dtype=np.uint8)
+    return bool(_NESTING[outside].cumsum(dtype=np.int64).max(initial=0) > MAX_DEPTH)
 
 
 def check_fields(record: Mapping[str, object], shape: Shape) -> None:

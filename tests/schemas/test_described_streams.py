@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from typing import Literal
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -154,3 +156,13 @@ def test_importing_schemas_imports_nothing_heavy_and_nothing_of_vigils_other_pac
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"torch", "pyarrow", "sklearn", "xgboost", "matplotlib", "onnxruntime", "confluent_kafka", "redis"}
     assert set(run.stdout.split()).isdisjoint(heavy | {"pydantic", "features", "detectors", "streams", "vigil"})
+
+
+def test_a_message_type_that_the_codec_cannot_read_is_refused():
+    class Loose(msgspec.Struct):
+        mode: Literal["a", "b"]
+
+    with pytest.raises(TypeError, match="mode is a Literal without codes"):
+        fields_of(Loose)
+    with pytest.raises(TypeError, match="is not a msgspec Struct"):
+        fields_of(dict)
