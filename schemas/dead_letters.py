@@ -26,6 +26,12 @@ VALUE_BYTES: Final = "vigil-value-bytes"
 """Length of the original value, decimal; there only when the dead letter's value had to be cut."""
 VALUE_SHA256: Final = "vigil-value-sha256"
 """SHA-256 of the original value, hexadecimal; there only when the dead letter's value had to be cut."""
+KEY_BYTES: Final = "vigil-key-bytes"
+"""Length of the original key, decimal; there only when the dead letter's key had to be cut."""
+KEY_SHA256: Final = "vigil-key-sha256"
+"""SHA-256 of the original key, hexadecimal; there only when the dead letter's key had to be cut."""
+HEADERS_BYTES: Final = "vigil-headers-bytes"
+"""Size of the original headers, decimal; there only when they were too large to keep and were left out."""
 
 MAX_TEXT_BYTES = 1_024
 
