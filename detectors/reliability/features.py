@@ -167,7 +167,7 @@ def _statistics(steps: Array, plan: FeaturePlan) -> dict[str, Array]:
 
 def _fold(operation: Callable[[Array, Array], Array], steps: Array) -> Array:
     """Combine the steps one after another, oldest first: the order of rounding is fixed."""
-    total = steps[0].copy()
+    total: Array = steps[0].copy()
     for step in steps[1:]:
         total = operation(total, step)
     return total
@@ -183,7 +183,8 @@ def _deviation(steps: Array, mean: Array) -> Array:
     for step in steps:
         away = step - mean
         total += away * away
-    return np.asarray(np.sqrt(_mean(total, len(steps))))
+    deviation: Array = np.sqrt(_mean(total, len(steps)))
+    return deviation
 
 
 def _slope(steps: Array, mean: Array) -> Array:
@@ -198,4 +199,5 @@ def _slope(steps: Array, mean: Array) -> Array:
 
 def _ratio(above: Array, below: Array, plan: FeaturePlan, a: int, b: int) -> Array:
     """Return a ratio of two fields that is finite for zeros (floors keep it tame)."""
-    return np.asarray((above + plan.floor[a]) / (np.maximum(below, np.float32(0.0)) + plan.floor[b]))
+    ratio: Array = (above + plan.floor[a]) / (np.maximum(below, np.float32(0.0)) + plan.floor[b])
+    return ratio
