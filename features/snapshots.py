@@ -1,11 +1,11 @@
 """Nodes as bytes and back: a versioned header, a checksum, and columns whose sizes must agree."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from features.rules import MAX_TS_MS, WindowRules
 from features.transfer import Nodes
@@ -58,25 +58,24 @@ def encode(nodes: Nodes, rules: WindowRules, mark: tuple[int, Watermark] | None 
     return _MAGIC + bytes([_VERSION]) + _digest(payload) + payload
 
 
-def decode(snapshot: bytes, rules: WindowRules) -> tuple[Nodes, tuple[int, Watermark] | None]:
-    """Read nodes back, and the partition's watermark when there is one.
+def decode(snapshots: Sequence[bytes], rules: WindowRules) -> tuple[Nodes, dict[int, Watermark]]:
+    """Read nodes back from one or many snapshots, and the watermarks of the partitions that were saved whole.
 
-    Nothing is reserved beyond the size of the snapshot itself.
+    Nothing is reserved beyond the size of the snapshots themselves.
 
     Raises:
-        SnapshotError: damaged, cut short, of another version, or made with other settings.
+        SnapshotError: one is damaged, cut short, of another version, or made with other settings; or two of them hold
+            the same node.
     """
-    payload = _open(snapshot)
-    for name in _SETTINGS:
-        theirs, ours = payload.settings.get(name), getattr(rules, name)
-        if theirs != ours:
-            raise SnapshotError(
-                f"the snapshot was made with {name}={theirs}, this store has {name}={ours}: "
-                "use the settings it was made with, or rebuild the windows from the log"
-            )
-    nodes = _columns(payload, rules)
-    _check(nodes, rules)
-    return nodes, _watermark(payload.mark)
+    payloads = [_open(snapshot) for snapshot in snapshots]
+    for payload in payloads:
+        _check_sizes(payload, rules)
+    nodes = _join(payloads, rules)
+    _check_values(nodes)
+    marks = {payload.mark[0]: Watermark(*payload.mark[1:]) for payload in payloads if payload.mark is not None}
+    for partition, mark in marks.items():
+        check_watermark(partition, mark)
+    return nodes, marks
 
 
 def _digest(payload: bytes) -> bytes:
@@ -100,63 +99,68 @@ def _open(snapshot: bytes) -> _Payload:
         raise SnapshotError(f"the snapshot's contents cannot be read: {error}") from error
 
 
-def _columns(payload: _Payload, rules: WindowRules) -> Nodes:
+def _check_sizes(payload: _Payload, rules: WindowRules) -> None:
+    for name in _SETTINGS:
+        theirs, ours = payload.settings.get(name), getattr(rules, name)
+        if theirs != ours:
+            raise SnapshotError(
+                f"the snapshot was made with {name}={theirs}, this store has {name}={ours}: "
+                "use the settings it was made with, or rebuild the windows from the log"
+            )
     n = len(payload.keys)
-    count = _array("count", payload.count, "<i4", n).astype(np.int32)
+    _check_size("count", payload.count, 4 * n)
+    count = np.frombuffer(payload.count, "<i4")
     if n and not (count.min() >= 1 and count.max() <= rules.depth):
         raise SnapshotError(f"the snapshot's count must be in 1..{rules.depth}, found {count.min()}..{count.max()}")
     steps = int(count.sum(dtype=np.int64))
+    _check_size("partition", payload.partition, 4 * n)
+    _check_size("seen", payload.seen, 8 * n)
+    _check_size("applied", payload.applied, 8 * n)
+    _check_size("stamps", payload.stamps, 8 * steps)
+    _check_size("rows", payload.rows, 4 * steps * rules.features)
+    _check_size("state", payload.state, 4 * n * rules.state_width)
+
+
+def _check_size(name: str, data: bytes, expected: int) -> None:
+    if len(data) != expected:
+        raise SnapshotError(f"the snapshot's {name} has {len(data)} bytes, {expected} are needed; rebuild from the log")
+
+
+def _join(payloads: Sequence[_Payload], rules: WindowRules) -> Nodes:
+    keys = [key for payload in payloads for key in payload.keys]
+    stamps = np.frombuffer(b"".join(p.stamps for p in payloads), "<i8").astype(np.int64)
+    rows = np.frombuffer(b"".join(p.rows for p in payloads), "<f4").astype(np.float32)
+    state = np.frombuffer(b"".join(p.state for p in payloads), "<f4").astype(np.float32)
     return Nodes(
-        keys=payload.keys,
-        partition=_array("partition", payload.partition, "<i4", n).astype(np.int32),
-        count=count,
-        seen=_array("seen", payload.seen, "<i8", n).astype(np.int64),
-        applied=_array("applied", payload.applied, "<i8", n).astype(np.int64),
-        stamps=_array("stamps", payload.stamps, "<i8", steps).astype(np.int64),
-        rows=_array("rows", payload.rows, "<f4", steps * rules.features)
-        .astype(np.float32)
-        .reshape(steps, rules.features),
-        state=_array("state", payload.state, "<f4", n * rules.state_width)
-        .astype(np.float32)
-        .reshape(n, rules.state_width),
+        keys=keys,
+        partition=np.frombuffer(b"".join(p.partition for p in payloads), "<i4").astype(np.int32),
+        count=np.frombuffer(b"".join(p.count for p in payloads), "<i4").astype(np.int32),
+        seen=np.frombuffer(b"".join(p.seen for p in payloads), "<i8").astype(np.int64),
+        applied=np.frombuffer(b"".join(p.applied for p in payloads), "<i8").astype(np.int64),
+        stamps=stamps,
+        rows=rows.reshape(len(stamps), rules.features),
+        state=state.reshape(len(keys), rules.state_width),
     )
 
 
-def _array(name: str, data: bytes, dtype: str, length: int) -> NDArray[np.generic]:
-    expected = length * np.dtype(dtype).itemsize
-    if len(data) != expected:
-        raise SnapshotError(f"the snapshot's {name} has {len(data)} bytes, {expected} are needed for {length} values")
-    return np.frombuffer(data, dtype)
-
-
-def _check(nodes: Nodes, rules: WindowRules) -> None:
+def _check_values(nodes: Nodes) -> None:
     ts_ms, last = nodes.stamps >> 1, np.cumsum(nodes.count, dtype=np.int64) - 1
-    inside = np.ones(len(ts_ms), np.bool_)
-    inside[last] = False
+    within = np.ones(len(ts_ms), np.bool_)
+    within[last] = False
+    homes = set(zip(nodes.partition.tolist(), nodes.keys, strict=True))
     claims = {
-        "keys must be given once in a partition": len(set(zip(nodes.partition.tolist(), nodes.keys, strict=True)))
-        == len(nodes),
+        "keys must be given once in a partition": len(homes) == len(nodes),
         "keys must not be empty": all(nodes.keys),
         "partition must not be negative": bool(np.all(nodes.partition >= 0)),
         "seen must be a time": bool(np.all((nodes.seen >= 0) & (nodes.seen < MAX_TS_MS))),
         "applied must be -1 or an offset": bool(np.all(nodes.applied >= -1)),
         "stamps must be times": bool(np.all((ts_ms > 0) & (ts_ms < MAX_TS_MS))),
-        "stamps must increase": bool(np.all(np.diff(ts_ms)[inside[:-1]] > 0)),
+        "stamps must increase": bool(np.all(np.diff(ts_ms)[within[:-1]] > 0)),
         "stamps must end with a real step": bool(np.all(nodes.stamps[last] & 1 == 0)),
     }
     for claim, holds in claims.items():
         if not holds:
             raise SnapshotError(f"the snapshot's contents are wrong: {claim}; rebuild from the log")
-    if len(nodes) and rules.features != nodes.rows.shape[1]:
-        raise SnapshotError(f"the snapshot's rows have {nodes.rows.shape[1]} features, {rules.features} are needed")
-
-
-def _watermark(mark: tuple[int, str, int, int, int] | None) -> tuple[int, Watermark] | None:
-    if mark is None:
-        return None
-    partition, watermark = mark[0], Watermark(*mark[1:])
-    check_watermark(partition, watermark)
-    return partition, watermark
 
 
 def check_watermark(partition: int, mark: Watermark) -> None:

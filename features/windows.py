@@ -300,10 +300,21 @@ class WindowStore:
         Raises:
             SnapshotError: damaged, cut short, of another version or of other settings; nothing was restored then.
         """
-        nodes, mark = decode(snapshot, self.rules)
+        return self.restore_each([snapshot])
+
+    def restore_each(self, snapshots: Sequence[bytes]) -> Slots:
+        """Put the nodes of many snapshots back at once; much faster than one call for each.
+
+        Returns:
+            int64, the nodes' slots, snapshot by snapshot.
+
+        Raises:
+            SnapshotError: as ``restore``; also when two snapshots hold the same node. Nothing was restored then.
+        """
+        nodes, marks = decode(snapshots, self.rules)
         slots = write_nodes(self._table, nodes)
-        for partition in set(nodes.partition.tolist()):
+        for partition in np.unique(nodes.partition).tolist():
             self._oldest_seen.pop(partition, None)
-        if mark is not None:
-            self.set_watermark(*mark)
+        for partition, mark in marks.items():
+            self.set_watermark(partition, mark)
         return slots

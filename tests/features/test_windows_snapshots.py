@@ -66,8 +66,7 @@ def test_snapshots_of_different_ages_and_a_replay_from_the_oldest_give_the_same_
     again = Run(store_of(rules))
     if mark is not None:
         again.store.set_watermark(0, mark)
-    for snapshot in saved.values():
-        again.store.restore(snapshot)
+    again.store.restore_each(list(saved.values()))
     again.feed(log[begin:end], first_offset=begin)
     assert again.store.watermark(0) == run.store.watermark(0)
     run.feed(log[end:], first_offset=end)
@@ -116,6 +115,27 @@ def test_restoring_a_node_twice_replaces_it() -> None:
     store.restore(snapshot)
     assert len(store) == 2
     assert store.snapshot_partition(0) == snapshot
+
+
+def test_nodes_restored_together_equal_nodes_restored_one_by_one() -> None:
+    store, together, one_by_one = filled_store(), small_store(), small_store()
+    snapshots = store.snapshot_each(store.slots_of(0))
+    slots = together.restore_each(snapshots)
+    assert [together.key_of(slot) for slot in slots.tolist()] == ["a", "b"]
+    for snapshot in snapshots:
+        one_by_one.restore(snapshot)
+    assert together.snapshot_partition(0) == one_by_one.snapshot_partition(0) != small_store().snapshot_partition(0)
+    assert len(small_store().restore_each([])) == 0
+
+
+def test_one_damaged_snapshot_or_one_node_twice_restores_nothing() -> None:
+    store, other = filled_store(), small_store()
+    first, second = store.snapshot_each(store.slots_of(0))
+    with pytest.raises(SnapshotError, match="checksum does not match"):
+        other.restore_each([first, second[:-1]])
+    with pytest.raises(SnapshotError, match="keys must be given once"):
+        other.restore_each([first, second, first])
+    assert len(other) == 0
 
 
 def test_every_shortened_snapshot_is_refused() -> None:
