@@ -7,18 +7,20 @@ from importlib.util import find_spec
 import msgspec
 import redis
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from redis.exceptions import RedisError
 
 from detectors.artefacts import ArtefactError
 from detectors.catalogue import load_detectors
 from schemas.streams import Stream
 from streams.config import KafkaConfig
-from streams.topics import admin_client, configured_topics
+from streams.kafka import admin_properties
+from streams.topics import configured_topics
 from vigil.assembly import enabled_streams, kafka_config, redis_config
 from vigil.errors import ServiceError
 from vigil.settings import Settings, StreamSettings
 
-__all__ = ["Check", "Status", "broker_topics", "diagnose"]
+__all__ = ["Check", "Status", "broker_topics", "diagnose", "quiet_admin"]
 
 ANSWER_SECONDS = 5.0
 OLDEST_REDIS = 5
@@ -64,10 +66,15 @@ def diagnose(settings: Settings) -> Iterator[Check]:
     yield from _extras()
 
 
+def quiet_admin(broker: KafkaConfig) -> AdminClient:
+    """Make an admin client that leaves the words about failures to us."""
+    return AdminClient({**admin_properties(broker), "log_level": 0})
+
+
 def broker_topics(broker: KafkaConfig) -> dict[str, int]:
     """Return the number of partitions of every topic there is. Raises ``ServiceError`` when Kafka does not answer."""
     try:
-        topics = admin_client(broker).list_topics(timeout=ANSWER_SECONDS).topics
+        topics = quiet_admin(broker).list_topics(timeout=ANSWER_SECONDS).topics
     except KafkaException as error:
         raise ServiceError(
             f"Kafka at {broker.bootstrap} does not answer: {error.args[0].str()}",

@@ -29,7 +29,7 @@ def test_a_password_file_without_a_password_is_an_error(content: str | None) -> 
     if content is not None:
         Path("secret").write_text(content)
     settings = load_configuration(None, {"kafka.sasl_password_file": "secret"}).settings
-    with pytest.raises(SettingsError, match="kafka.sasl_password_file = secret"):
+    with pytest.raises(SettingsError, match=r"kafka\.sasl_password_file = secret"):
         kafka_config(settings)
 
 

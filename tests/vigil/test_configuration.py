@@ -1,4 +1,4 @@
-"""Settings come from file, environment and flags, and every mistake names the setting, its value, its origin and a fix."""
+"""Settings come from file, environment and flags; every mistake names the setting, its value, its origin and a fix."""
 
 from pathlib import Path
 

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -81,7 +82,7 @@ def test_the_shares_are_those_asked_for() -> None:
 def test_records_really_arrive_out_of_order() -> None:
     sent = list(disturbed(CONSENSUS_RECORDS, Disturbance(3.0, seed=2)))
     own = [one.ts_ms for one in sent if one.node == CONSENSUS_RECORDS[0].key]
-    late = sum(later < earlier for earlier, later in zip(own, own[1:], strict=False))
+    late = sum(later < earlier for earlier, later in pairwise(own))
     assert late > 0.2 * len(own)
     assert sorted(own) == [record.ts_ms for record in CONSENSUS_RECORDS if record.key == CONSENSUS_RECORDS[0].key]
 

@@ -26,21 +26,21 @@ class PlainAnomaly(NamedTuple):
     reason: str
 
 
-def plain_anomaly(anomaly: Anomaly) -> PlainAnomaly:
-    """Word an anomaly for a person."""
+def plain_anomaly(anomaly: Anomaly, reasons: int = REASONS) -> PlainAnomaly:
+    """Word an anomaly for a person, with its first ``reasons`` contributions."""
     return PlainAnomaly(
         time=datetime.fromtimestamp(anomaly.ts_ms / 1000, tz=UTC).strftime("%H:%M:%S"),
         node=anomaly.node_id,
         severity=anomaly.severity,
         score=f"{anomaly.score / anomaly.threshold:.1f} x" if anomaly.threshold > 0 else f"{anomaly.score:.3g}",
         detector=anomaly.detector,
-        reason=reason(anomaly.contributions),
+        reason=reason(anomaly.contributions[:reasons]),
     )
 
 
 def reason(contributions: Sequence[Contribution]) -> str:
     """Say which values made the score: ``latency_p99 88 (usually 5.1 to 9.7)``."""
-    return ", ".join(_one(each) for each in contributions[:REASONS]) or "no single feature stands out"
+    return ", ".join(_one(each) for each in contributions) or "no single feature stands out"
 
 
 def anomaly_table(rows: Sequence[PlainAnomaly]) -> Table:

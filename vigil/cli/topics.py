@@ -6,11 +6,11 @@ import typer
 from rich.table import Table
 
 from schemas.topics import Topic
-from streams.topics import admin_client, configured_topics, ensure_topics
+from streams.topics import configured_topics, ensure_topics
 from vigil.assembly import kafka_config
 from vigil.cli.options import ConfigOption, JsonOption, KafkaOption, SetOption, configured
 from vigil.cli.output import note, print_json, stdout
-from vigil.doctor import broker_topics
+from vigil.doctor import broker_topics, quiet_admin
 
 __all__ = ["app"]
 
@@ -35,8 +35,9 @@ def create(
     """
     settings = configured(config, set_, kafka__bootstrap=kafka).settings
     broker = kafka_config(settings)
+    broker_topics(broker)  # says at once when Kafka does not answer
     report = ensure_topics(
-        admin_client(broker),
+        quiet_admin(broker),
         configured_topics(broker),
         replication=settings.topics.replication_factor,
         partitions=partitions,

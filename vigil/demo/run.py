@@ -18,7 +18,7 @@ __all__ = ["DemoOptions", "run_demo"]
 
 LOOK_SECONDS: Final = 0.1
 STALLED_SECONDS: Final = 30.0
-SHOWN: Final = 50
+SHOWN: Final = 500
 RATE_SECONDS: Final = 1.0
 
 Show = Callable[[Moment], None]
@@ -98,7 +98,7 @@ class _Progress:
     def until_done(self) -> None:
         """Wait until every record is processed and everything published has been read."""
         while not (self._pump.done.is_set() and self.processed >= self._scenario.records and self._all_read):
-            self._look("live: faults are being injected")
+            self._look("live, faults are being injected")
 
     def _look(self, phase: str) -> None:
         time.sleep(LOOK_SECONDS)

@@ -20,7 +20,7 @@ TAIL_SECONDS: Final = 45  # after the last fault
 NODE_HOURS: Final = 6
 NODES_A_CLUSTER: Final = 8
 NODE_INCIDENT_MINUTES: Final = 30
-INTENSITY: Final = 0.9
+INTENSITY: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)

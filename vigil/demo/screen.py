@@ -62,7 +62,11 @@ def live_view(moment: Moment, rows: int) -> RenderableType:
         f"{moment.per_second:,.0f}/s",
     )
     counts = f"{moment.nodes} nodes   {moment.anomalies} anomalous windows   {moment.dead_letters} dead letters"
-    table = anomaly_table([plain_anomaly(one) for one in moment.newest[:rows]])
+    # A node's newest only: a fault flags every step of every member, which would crowd out all others.
+    by_node: dict[str, Anomaly] = {}
+    for one in moment.newest:
+        by_node.setdefault(one.node_id, one)
+    table = anomaly_table([plain_anomaly(one, reasons=1) for one in list(by_node.values())[:rows]])
     shown = table if moment.newest else Text("nothing unusual yet", "dim")
     return Group(
         head,
