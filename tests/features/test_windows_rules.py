@@ -1,10 +1,10 @@
 """The store does what the rules say, record by record, however the log is cut into batches."""
 
 import numpy as np
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from slow_windows import Answer, SlowWindows
-from window_logs import Record, Run, Seen, cuts, logs, pieces, store_of, window_rules
+from window_logs import PATIENT, Record, Run, Seen, cuts, logs, pieces, store_of, window_rules
 
 from features import WindowRules
 
@@ -18,7 +18,7 @@ def as_seen(answer: Answer) -> Seen:
     return Seen(answer.status, rows.tobytes(), times, carried, answer.scored)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(PATIENT, max_examples=300)
 @given(data=st.data(), rules=window_rules(), log=logs())
 def test_any_log_in_any_batches_gives_what_the_rules_give_one_record_at_a_time(
     data: st.DataObject, rules: WindowRules, log: list[Record]
@@ -44,7 +44,7 @@ def test_any_log_in_any_batches_gives_what_the_rules_give_one_record_at_a_time(
     assert len(run.store) == len(slow.survivors())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(PATIENT, max_examples=100)
 @given(data=st.data(), rules=window_rules(), log=logs())
 def test_partitions_do_not_touch_each_other(data: st.DataObject, rules: WindowRules, log: list[Record]) -> None:
     both = Run(store_of(rules))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from window_logs import FEATURES, STEP_MS, Record, Run, logs, store_of, window_rules
+from window_logs import FEATURES, PATIENT, STEP_MS, Record, Run, logs, store_of, window_rules
 
 from features import SnapshotError, StepStatus, Watermark, WindowRules, WindowStore
 from features.snapshots import _digest, _Payload
@@ -20,7 +20,7 @@ def restored_run(run: Run, rules: WindowRules) -> Run:
     return again
 
 
-@settings(max_examples=150, deadline=None)
+@settings(PATIENT, max_examples=150)
 @given(data=st.data(), rules=window_rules(), log=logs())
 def test_a_restored_store_goes_on_as_the_first_would_have(
     data: st.DataObject, rules: WindowRules, log: list[Record]
@@ -42,7 +42,7 @@ def test_a_restored_store_goes_on_as_the_first_would_have(
     assert again.nodes() == run.nodes()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(PATIENT, max_examples=150)
 @given(data=st.data(), rules=window_rules(), log=logs())
 def test_snapshots_of_different_ages_and_a_replay_from_the_oldest_give_the_same_windows(
     data: st.DataObject, rules: WindowRules, log: list[Record]

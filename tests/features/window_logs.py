@@ -6,11 +6,16 @@ from itertools import pairwise
 from random import Random
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from features import MAX_TS_MS, StepStatus, WindowRules, WindowStore
 
+# Logs are long for what hypothesis draws, and the machines that test are slow and shared.
+PATIENT = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+)
 START_MS = 1_700_000_000_000
 STEP_MS = 10
 FEATURES = 2
