@@ -44,7 +44,9 @@ def load_detectors(stream: Stream, names: Sequence[str] = (), directory: Path | 
     """
     chosen = tuple(names) or DEFAULTS.get(stream.name, ())
     if not chosen:
-        raise UnknownDetectorError(f"stream {stream.name} has no default detector: name one of {', '.join(sorted(CLASSES))}")
+        raise UnknownDetectorError(
+            f"stream {stream.name} has no default detector: name one of {', '.join(sorted(CLASSES))}"
+        )
     return [_load(stream, name, directory, alone=len(chosen) == 1) for name in chosen]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -89,14 +90,15 @@ class StreamScorer:
         """
         _check_detectors(stream, detectors)
         self.stream = stream
+        self.step_ms = step_ms or stream.step_ms
         self.detectors = tuple(detectors)
         widths = [detector.state_width for detector in detectors]
         bounds = np.concatenate([[0], np.cumsum(widths)])
-        self._state_parts = [slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        self._state_parts = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
         self.store = WindowStore(
             len(stream.features),
             window=detectors[0].window,
-            step_ms=step_ms or stream.step_ms,
+            step_ms=self.step_ms,
             gap_steps=gap_steps,
             late_steps=late_steps,
             idle_ms=idle_ms,
@@ -122,9 +124,7 @@ class StreamScorer:
             scores, reasons = self._run(detector, part, appended.windows)
             flagged = scores > detector.threshold
             records = appended.windows.records
-            verdicts.append(
-                Verdicts(detector.name, detector.version, detector.threshold, records, scores, flagged)
-            )
+            verdicts.append(Verdicts(detector.name, detector.version, detector.threshold, records, scores, flagged))
             start, end = appended.windows.start_ms(), appended.windows.end_ms()
             for i, contributions in reasons.items():
                 record = int(records[i])
@@ -168,7 +168,7 @@ def _calls(detector: Detector, windows: WindowBatch) -> list[NDArray[np.int64]]:
     return [index[i : i + MAX_TILED_WINDOWS] for i in range(0, len(index), MAX_TILED_WINDOWS)]
 
 
-def _anomaly(  # noqa: PLR0913, PLR0917 -- the parts of one message
+def _anomaly(
     detector: Detector,
     decoded: Decoded,
     record: int,

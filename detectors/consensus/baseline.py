@@ -7,11 +7,14 @@ fleet that the model was trained on.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+HEAD: Final = 2  # state: steps learned, anomalous steps; then locations and variances
+CALM: Final = 5.0  # a normal step takes back this many anomalous ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class BaselineRule:
         prior_weight: steps of evidence that the fleet's scale is worth against the node's first window.
         clip: a step moves the baseline as if it strayed by at most this many scales (Huber's rule).
         floor: a node's scale never falls below this share of the fleet's.
+        relearn: anomalous steps, less ``CALM`` for each normal one, after which the node's baseline starts afresh.
     """
 
     scale: Floats
@@ -31,11 +35,12 @@ class BaselineRule:
     prior_weight: int = 100
     clip: float = 3.0
     floor: float = 0.3
+    relearn: int = 900
 
     @property
     def state_width(self) -> int:
-        """Numbers a node: the count of steps learned, then F locations and F variances."""
-        return 1 + 2 * len(self.scale)
+        """Numbers a node: steps learned, anomalous steps, then F locations and F variances."""
+        return HEAD + 2 * len(self.scale)
 
     def start(self, window: Floats) -> Floats:
         """Learn the baselines of new nodes from their first windows.
@@ -51,24 +56,31 @@ class BaselineRule:
         strayed = np.clip((window - location[:, None, :]) / self.scale, -self.clip, self.clip) * self.scale
         own = np.mean(strayed**2, axis=1)
         variance = (self.prior_weight * self.scale**2 + steps * own) / (self.prior_weight + steps)
-        count = np.full((len(window), 1), float(steps))
-        return np.concatenate([count, location, variance], axis=1)
+        head = np.tile([float(steps), 0.0], (len(window), 1))
+        return np.concatenate([head, location, variance], axis=1)
 
     def split(self, state: Floats) -> tuple[Floats, Floats]:
         """Return the locations and scales, float64 (n, F) each, held in float64 (n, state_width)."""
         width = len(self.scale)
-        return state[:, 1 : 1 + width], np.sqrt(state[:, 1 + width :])
+        return state[:, HEAD : HEAD + width], np.sqrt(state[:, HEAD + width :])
 
-    def moved(self, state: Floats, step: Floats) -> Floats:
+    def moved(self, state: Floats, window: Floats, anomalous: NDArray[np.bool_]) -> Floats:
         """Return the baselines after one more step.
 
         Args:
             state: float64 (n, state_width).
-            step: float64 (n, F), transformed values of the newest step.
+            window: float64 (n, steps, F), transformed values, the newest step last.
+            anomalous: bool (n,), whether the newest step was.
         """
+        step = window[:, -1]
         location, scale = self.split(state)
         count = np.minimum(state[:, :1] + 1.0, float(self.memory))
+        streak = np.maximum(state[:, 1] + np.where(anomalous, 1.0, -CALM), 0.0)
         strayed = np.clip((step - location) / scale, -self.clip, self.clip) * scale
         variance = scale**2 + (strayed**2 - scale**2) / count
         variance = np.maximum(variance, (self.floor * self.scale) ** 2)
-        return np.concatenate([count, location + strayed / count, variance], axis=1)
+        moved = np.concatenate([count, streak[:, None], location + strayed / count, variance], axis=1)
+        stuck = streak > self.relearn
+        if stuck.any():
+            moved[stuck] = self.start(window[stuck])
+        return moved

@@ -72,7 +72,10 @@ class ConsensusDetector:
         location, scale = model.rule.split(before)
         low, high = (model.restored(location + sign * BAND_SCALES * scale) for sign in (-1.0, 1.0))
         values = windows.last()[:, model.columns]
-        return [self._ranked(*row) for row in zip(share, values, np.where(model.log, np.maximum(low, 0), low), high, strict=True)]
+        return [
+            self._ranked(*row)
+            for row in zip(share, values, np.where(model.log, np.maximum(low, 0), low), high, strict=True)
+        ]
 
     def save(self, directory: Path) -> None:
         """Write the artefact; see ``Detector.save``."""
@@ -103,12 +106,14 @@ class ConsensusDetector:
     def _deviate_tile(self, packed: NDArray[np.float32]) -> Floats:
         window, state = self._unpacked(packed)
         measured = self.model.deviations(window[:, -self.model.recent :], state)
-        return np.concatenate([self.model.rule.moved(state, window[:, -1]), measured], axis=1)
+        calm = np.zeros(len(window), dtype=np.bool_)
+        return np.concatenate([self.model.rule.moved(state, window, calm), measured], axis=1)
 
     def _score_tile(self, packed: NDArray[np.float32]) -> Floats:
         window, state = self._unpacked(packed)
         distance = self.model.distances(self.model.deviations(window[:, -self.model.recent :], state))
-        return np.concatenate([distance[:, None], self.model.rule.moved(state, window[:, -1])], axis=1)
+        moved = self.model.rule.moved(state, window, distance > self.threshold)
+        return np.concatenate([distance[:, None], moved], axis=1)
 
     def _ranked(self, share: Floats, value: NDArray[np.float32], low: Floats, high: Floats) -> tuple[Contribution, ...]:
         order = [int(i) for i in np.argsort(-share, kind="stable")[:TOP_FEATURES] if share[i] > 0.0]
@@ -134,6 +139,7 @@ class _Encoded(msgspec.Struct, forbid_unknown_fields=True):
     prior_weight: int
     clip: float
     floor: float
+    relearn: int
     centre: list[float]
     spread: list[float]
     whitening: list[list[float]]
@@ -144,8 +150,17 @@ def encode_model(model: ConsensusModel) -> bytes:
     rule = model.rule
     return msgspec.json.encode(
         _Encoded(
-            model.columns.tolist(), model.log.tolist(), model.recent, rule.scale.tolist(), rule.memory,
-            rule.prior_weight, rule.clip, rule.floor, model.centre.tolist(), model.spread.tolist(),
+            model.columns.tolist(),
+            model.log.tolist(),
+            model.recent,
+            rule.scale.tolist(),
+            rule.memory,
+            rule.prior_weight,
+            rule.clip,
+            rule.floor,
+            rule.relearn,
+            model.centre.tolist(),
+            model.spread.tolist(),
             model.whitening.tolist(),
         )
     )
@@ -161,15 +176,33 @@ def decode_model(directory: Path, encoded: bytes) -> ConsensusModel:
     except (msgspec.MsgspecError, ValueError) as error:
         raise ArtefactError(directory, f"{FILE} is not a consensus model ({error})", "train it again") from error
     width = len(raw.columns)
-    shapes = {"scale": (width,), "centre": (PARTS * width,), "spread": (PARTS * width,), "whitening": (PARTS * width, PARTS * width)}
+    shapes = {
+        "scale": (width,),
+        "centre": (PARTS * width,),
+        "spread": (PARTS * width,),
+        "whitening": (PARTS * width, PARTS * width),
+    }
     if len(raw.log) != width or any(arrays[name].shape != shape for name, shape in shapes.items()):
-        raise ArtefactError(directory, f"{FILE} has arrays of shapes that do not fit its {width} columns", "train it again")
-    if any(not np.all(np.isfinite(array)) for array in arrays.values()) or np.any(arrays["scale"] <= 0) or np.any(arrays["spread"] <= 0):
-        raise ArtefactError(directory, f"{FILE} holds values that are not finite or scales that are not positive", "train it again")
-    rule = BaselineRule(arrays["scale"], raw.memory, raw.prior_weight, raw.clip, raw.floor)
+        raise ArtefactError(
+            directory, f"{FILE} has arrays of shapes that do not fit its {width} columns", "train it again"
+        )
+    if (
+        any(not np.all(np.isfinite(array)) for array in arrays.values())
+        or np.any(arrays["scale"] <= 0)
+        or np.any(arrays["spread"] <= 0)
+    ):
+        raise ArtefactError(
+            directory, f"{FILE} holds values that are not finite or scales that are not positive", "train it again"
+        )
+    rule = BaselineRule(arrays["scale"], raw.memory, raw.prior_weight, raw.clip, raw.floor, raw.relearn)
     return ConsensusModel(
-        np.array(raw.columns, dtype=np.int64), np.array(raw.log, dtype=np.bool_), rule, raw.recent,
-        arrays["centre"], arrays["spread"], arrays["whitening"],
+        np.array(raw.columns, dtype=np.int64),
+        np.array(raw.log, dtype=np.bool_),
+        rule,
+        raw.recent,
+        arrays["centre"],
+        arrays["spread"],
+        arrays["whitening"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -17,8 +18,11 @@ from features.windows import WindowStore
 
 CHUNK: Final = 8192
 MAX_COVARIANCE_ROWS: Final = 500_000
-RIDGE: Final = 1e-3  # added to the correlations' diagonal, so that constant features do not make them singular
-MIN_LOG_SCALE: Final = 0.05  # counts and latencies that never move still get 5 % of room
+RIDGE: Final = 1e-2  # added to the correlations' diagonal: directions that hardly ever moved must not decide alone
+MIN_LOG_SCALE: Final = 0.005  # a count that never moved: any change of it is news, and weighs accordingly
+TAIL: Final = 0.999  # quantile at which tails are compared
+MIN_SPREAD: Final = 0.1  # deviations are in scales: one that strays less than this never moved, rounding aside
+NO_THRESHOLD: Final = 1e9  # while fitting, no step is anomalous
 Progress = Callable[[int, int], None]
 
 
@@ -82,19 +86,31 @@ def fit_consensus(steps: NormalSteps, settings: FitSettings, on_progress: Progre
     width = len(steps.used)
     columns, log = np.array(steps.used, dtype=np.int64), np.array(steps.log, dtype=np.bool_)
     blank = ConsensusModel(
-        columns, log, BaselineRule(np.ones(width)), settings.recent,
-        np.zeros(PARTS * width), np.ones(PARTS * width), np.eye(PARTS * width),
+        columns,
+        log,
+        BaselineRule(np.ones(width)),
+        settings.recent,
+        np.zeros(PARTS * width),
+        np.ones(PARTS * width),
+        np.eye(PARTS * width),
     )
     scale = fleet_scale(blank.transformed(steps.rows), steps.keys, log)
     model = replace(blank, rule=BaselineRule(scale, memory=settings.memory))
-    training = {"data_sha256": data_hash(steps.ts_ms, steps.rows), "steps": len(steps.rows), "nodes": len(set(steps.keys)),
-                **{f"asked_{name}" if name.startswith("false") else name: value for name, value in asdict(settings).items()}}
-    draft = metadata_of(steps.fields, settings.window, ThresholdFit(1.0, "none yet"), training, {})
+    training = {
+        "data_sha256": data_hash(steps.ts_ms, steps.rows),
+        "steps": len(steps.rows),
+        "nodes": len(set(steps.keys)),
+        **{f"asked_{name}" if name.startswith("false") else name: value for name, value in asdict(settings).items()},
+    }
+    draft = metadata_of(steps.fields, settings.window, ThresholdFit(NO_THRESHOLD, "none yet"), training, {})
 
-    gathered = [each for _, each in _passes(ConsensusDetector(model, draft), steps, settings, progress, 0, measure=True)]
+    gathered = [
+        each for _, each in _passes(ConsensusDetector(model, draft), steps, settings, progress, 0, measure=True)
+    ]
     if not gathered:
         raise FitError(f"no node has {settings.window} steps in a row: give a longer recording, or check step_ms")
-    model = replace(model, **covariance(np.concatenate(gathered)))
+    centre, spread, whitening = covariance(np.concatenate(gathered))
+    model = replace(model, centre=centre, spread=spread, whitening=whitening)
     scores = _scores_by_node(ConsensusDetector(model, draft), steps, settings, progress)
     tail = fit_threshold(scores, step_ms=settings.step_ms, false_alarms_per_node_day=settings.false_alarms_per_node_day)
     fitted = ThresholdFit(tail.threshold, "Weissman quantile of episode peaks (Hill tail index)", asdict(tail))
@@ -120,13 +136,28 @@ def fleet_scale(values: Floats, keys: Sequence[str], log: NDArray[np.bool_]) -> 
     return np.maximum(scale, least)
 
 
-def covariance(deviations: Floats) -> dict[str, Floats]:
-    """Return ``centre``, ``spread`` and ``whitening`` of deviations, float64 (n, D), for ``ConsensusModel``."""
+def covariance(deviations: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return ``centre``, ``spread`` and ``whitening`` of deviations, float64 (n, D), for ``ConsensusModel``.
+
+    Spreads are standard deviations, but no smaller than the tail asks for: a direction whose normal values stray far now
+    and then (one-second spikes of a latency quantile) must stray further before it counts. This holds for each deviation
+    and again for each principal direction.
+    """
     centre, spread = deviations.mean(axis=0), deviations.std(axis=0)
-    spread = np.where(spread > 1e-9, spread, 1.0)
+    still = spread < MIN_SPREAD
+    spread = np.where(still, 1.0, spread)
+    spread *= _heaviness((deviations - centre) / spread)
     standardised = (deviations - centre) / spread
-    correlation = standardised.T @ standardised / len(deviations) + RIDGE * np.eye(deviations.shape[1])
-    return {"centre": centre, "spread": spread, "whitening": np.linalg.cholesky(np.linalg.inv(correlation))}
+    correlation = standardised.T @ standardised / len(deviations) + np.diag(still + RIDGE)
+    variances, directions = np.linalg.eigh(correlation)
+    whitening = directions / np.sqrt(variances)
+    return centre, spread, whitening / _heaviness(standardised @ whitening)
+
+
+def _heaviness(values: Floats) -> Floats:
+    """Return how much further each column's tail reaches than a Gaussian's of deviation 1, float64 (D,), at least 1."""
+    reach = np.quantile(np.abs(values), TAIL, axis=0)
+    return np.maximum(reach / NormalDist().inv_cdf(0.5 + TAIL / 2), 1.0)
 
 
 def _scores_by_node(
@@ -141,7 +172,13 @@ def _scores_by_node(
 
 
 def _passes(
-    detector: ConsensusDetector, steps: NormalSteps, settings: FitSettings, progress: Progress, done: int, *, measure: bool
+    detector: ConsensusDetector,
+    steps: NormalSteps,
+    settings: FitSettings,
+    progress: Progress,
+    done: int,
+    *,
+    measure: bool,
 ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
     """Run the recording through the same windows, rounds and baselines that the worker uses.
 
@@ -155,9 +192,7 @@ def _passes(
     for start in range(0, len(steps.rows), CHUNK):
         part = slice(start, start + CHUNK)
         count = len(steps.rows[part])
-        appended = store.append(
-            np.zeros(count, dtype=np.int32), steps.keys[part], steps.ts_ms[part], steps.rows[part]
-        )
+        appended = store.append(np.zeros(count, dtype=np.int32), steps.keys[part], steps.ts_ms[part], steps.rows[part])
         for number, index in enumerate(rounds(appended.windows.slots)):
             windows = appended.windows.take(index)
             state = store.state[windows.slots]

@@ -23,7 +23,7 @@ class ConsensusModel:
         recent: steps over which the recent mean and deviation are taken.
         centre: float64 (3 F,), the usual value of the deviations.
         spread: float64 (3 F,), their standard deviation.
-        whitening: float64 (3 F, 3 F), W with W Wᵀ the inverse covariance: a standardised vector times W has unit covariance.
+        whitening: float64 (3 F, 3 F), W with W Wᵀ the inverse covariance: it gives standardised vectors unit covariance.
     """
 
     columns: NDArray[np.int64]
@@ -35,13 +35,13 @@ class ConsensusModel:
     whitening: Floats
 
     def transformed(self, rows: NDArray[Any]) -> Floats:
-        """Return the used features of raw rows (..., all features) on the scale they are measured on, float64 (..., F)."""
+        """Return the used features of raw rows (..., all features) on their scale, float64 (..., F)."""
         used = rows[..., self.columns].astype(np.float64)
-        return np.where(self.log, np.log1p(np.maximum(used, 0.0)), used)
+        return np.asarray(np.where(self.log, np.log1p(np.maximum(used, 0.0)), used), dtype=np.float64)
 
     def restored(self, values: Floats) -> Floats:
         """Undo ``transformed``: float64 (..., F) back to the features' own units."""
-        return np.where(self.log, np.expm1(values), values)
+        return np.asarray(np.where(self.log, np.expm1(values), values), dtype=np.float64)
 
     def deviations(self, recent: Floats, state: Floats) -> Floats:
         """Measure the last steps against the node's baseline.
