@@ -1,0 +1,41 @@
+"""The reference in docs/ says what the code does."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from vigil.cli.app import COMMANDS
+from vigil.cli.reference import files
+from vigil.configuration import load_configuration
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", list(files()), ids=lambda path: path.name)
+def test_the_reference_is_current(path: Path) -> None:
+    assert path.read_text() == files()[path], "run python -m vigil.cli.reference"
+
+
+def test_the_readme_names_only_commands_there_are() -> None:
+    names = {command.name for command in COMMANDS}
+    text = (ROOT / "README.md").read_text()
+    used = set(re.findall(r"^(?:\$ )?vigil ([a-z]+)", text, re.MULTILINE))
+    assert used
+    assert used <= names
+
+
+def test_the_examples_of_the_configuration_page_are_valid() -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) >= 3
+    for example in examples:
+        tomllib.loads(example)
+        Path("example.toml").write_text(example)
+        load_configuration(Path("example.toml"))
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / "README.md").read_text()):
+        assert (ROOT / target).exists(), target
