@@ -14,11 +14,13 @@ __all__ = ["Publisher"]
 
 FLUSH_SECONDS: Final = 60.0
 METADATA_SECONDS: Final = 10.0
+POLL_RECORDS: Final = 100
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     "compression.type": "lz4",
     "linger.ms": 5,
     "enable.idempotence": True,
+    "delivery.report.only.error": True,  # a call of ours for every record that arrived would halve the rate
     "message.max.bytes": METRICS_CONSENSUS.max_message_bytes,
     "queue.buffering.max.messages": 500_000,
 }
@@ -41,9 +43,9 @@ class Publisher:
 
     def __init__(self, topic: str, properties: Mapping[str, Any]) -> None:
         self.topic = topic
-        self.delivered = 0
+        self._queued = 0
         self._refused: KafkaError | None = None
-        self._producer = Producer({**DEFAULTS, **properties, "log_level": 0})
+        self._producer = Producer({**DEFAULTS, **properties, "log_level": 0, "on_delivery": self._on_delivery})
         self.partitions = self._count_partitions(str(properties.get("bootstrap.servers", "")))
         self._chosen: dict[bytes, int] = {}
         self._origin = msgspec.json.Decoder(_Origin)
@@ -60,16 +62,16 @@ class Publisher:
         partition = self._partition(node, value)
         while True:
             try:
-                self._producer.produce(
-                    self.topic, value, key, partition, on_delivery=self._on_delivery, timestamp=max(ts_ms, 0)
-                )
+                self._producer.produce(self.topic, value, key, partition, timestamp=max(ts_ms, 0))
             except BufferError:  # the queue is full: wait for the broker, this is the back-pressure
                 self._producer.poll(0.1)
             except KafkaException as error:
                 raise self._refusal(error.args[0]) from error
             else:
                 break
-        self._producer.poll(0)
+        self._queued += 1
+        if self._queued % POLL_RECORDS == 0:
+            self._producer.poll(0)
         self._raise_refusal()
 
     def flush(self) -> None:
@@ -119,9 +121,7 @@ class Publisher:
         return len(topic.partitions)
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
-        if error is None:
-            self.delivered += 1
-        else:
+        if error is not None:
             self._refused = error
 
     def _raise_refusal(self) -> None:

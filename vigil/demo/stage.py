@@ -155,6 +155,9 @@ def _create_topics(kafka: KafkaConfig, stack: ExitStack) -> None:
         for future in admin.delete_topics([topic.name for topic in wanted], operation_timeout=10).values():
             with contextlib.suppress(KafkaException):  # the embedded broker goes with its folder anyway
                 future.result(10)
+        for gone in admin.delete_consumer_groups([kafka.group_id], request_timeout=10).values():
+            with contextlib.suppress(KafkaException):
+                gone.result(10)
 
     ensure_topics(admin, wanted, partitions=PARTITIONS)
     stack.callback(delete)
