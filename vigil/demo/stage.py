@@ -21,7 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import vigil
 from streams.config import KafkaConfig
-from streams.topics import admin_client, configured_topics, ensure_topics
+from streams.topics import configured_topics, ensure_topics
+from vigil.doctor import quiet_admin
 from vigil.embedded import HOST, EmbeddedServers, free_ports
 from vigil.errors import ServiceError
 
@@ -148,7 +149,7 @@ def set_up(kafka: KafkaConfig | None, redis_url: str | None, worker_arguments: l
 
 
 def _create_topics(kafka: KafkaConfig, stack: ExitStack) -> None:
-    admin = admin_client(kafka)
+    admin = quiet_admin(kafka)
     wanted = [topic for topic in configured_topics(kafka) if topic.name in kafka.topics.values()]
 
     def delete() -> None:
