@@ -26,7 +26,6 @@ OWN: Mapping[str, str] = {
     "partition.assignment.strategy": "none: partitions move one by one (cooperative-sticky)",
     "isolation.level": "none: only committed records are read",
     "enable.idempotence": "none: transactions need it",
-    "delivery.report.only.error": "none: only failed deliveries matter",
 }
 
 SIDES = ("consumer.", "producer.")
@@ -101,7 +100,6 @@ def producer_properties(kafka: KafkaConfig, *, transactional_id: str, message_ma
         {
             "transactional.id": transactional_id,
             "transaction.timeout.ms": kafka.transaction_timeout_ms,
-            "delivery.report.only.error": True,
         }
     )
     return properties

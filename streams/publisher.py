@@ -1,17 +1,18 @@
 """Outputs and consumer offsets in one Kafka transaction, with every error class of the transactional producer handled.
 
-librdkafka sorts the errors of its transactional calls into three: *retriable* (call again), *abortable* (abort, then
-publish again) and *fatal* (this producer is dead, most often fenced by a newer one). The rules are those of its manual,
-"Transactional Producer"; the codes that mean "no longer a member of the group" are KIP-447's.
+What may follow which error is librdkafka's (see ``streams.calls``); the codes that mean "no longer a member of the
+group" are KIP-447's.
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 
+from streams.calls import AbortableError, FencedError, HungError, RetriableError, classified, within
 from streams.errors import StreamsError, WorkerFatal
 from streams.kafka import Properties
 from streams.stopping import StopRequest
@@ -19,6 +20,7 @@ from streams.stopping import StopRequest
 __all__ = ["BatchAbandonedError", "Membership", "OutputRecord", "Publisher", "RecordTooLargeError"]
 
 CALL_SECONDS = 5.0  # one wait inside a transactional call; the call is repeated, so this only bounds a stop request
+HUNG_SECONDS = 2 * CALL_SECONDS
 FLUSH_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
@@ -41,7 +43,7 @@ class OutputRecord(NamedTuple):
 
 
 class BatchAbandonedError(StreamsError):
-    """The batch was not committed and never will be from here: its partitions are (or may be) another worker's now."""
+    """This batch must not be published again from here: read on from what the group has committed."""
 
 
 class RecordTooLargeError(StreamsError):
@@ -60,20 +62,20 @@ class Publisher:
     """A transactional producer.
 
     Args:
-        properties: librdkafka properties, ``transactional.id`` among them.
+        properties: librdkafka properties, ``transactional.id`` and ``transaction.timeout.ms`` among them.
         stop: ends waiting for a Kafka that is away.
-        count: told the end of each transaction: ``committed``, ``aborted`` or ``abandoned``.
+        count: told the end of each transaction: ``committed``, ``aborted``, ``abandoned`` or ``expired``.
     """
 
     def __init__(
         self, properties: Properties, *, stop: StopRequest, count: Callable[[str], None] = lambda _: None
     ) -> None:
-        self._producer = Producer(
-            {**properties, "on_delivery": self._on_delivery}, logger=logging.getLogger("vigil.librdkafka")
-        )
+        self._properties = properties
+        self._expires_s = float(properties.get("transaction.timeout.ms", 60_000)) / 1000
         self._stop = stop
         self._count = count
-        self._failed: KafkaError | None = None
+        self._producer = self._make()
+        self._opened = False
 
     def open(self) -> None:
         """Fence every earlier producer of the same transactional id and finish its transactions.
@@ -89,6 +91,7 @@ class Publisher:
             lambda: self._producer.init_transactions(CALL_SECONDS),
             give_up=lambda: self._stop.requested,
         )
+        self._opened = True
 
     def publish(
         self,
@@ -104,23 +107,38 @@ class Publisher:
             membership: asked anew for every attempt, since the group's generation moves.
 
         Raises:
-            BatchAbandonedError: no longer a member of the group, or asked to stop while Kafka is away.
+            BatchAbandonedError: no longer a member of the group; or asked to stop while Kafka is away; or the broker
+                ended the transaction for its age, so that nobody here knows whether it was committed.
             RecordTooLargeError: Kafka refuses a record for its size.
-            WorkerFatal: fenced, or another error that this process cannot get over.
+            WorkerFatal: fenced by a newer worker, or another error that this process cannot get over.
         """
         pause = FIRST_PAUSE_SECONDS
         while True:
+            began = time.monotonic()
             try:
                 self._attempt(records, offsets, membership)
-            except _Abortable as failure:
+            except AbortableError as failure:
                 self._abort()
                 self._raise_if_hopeless(failure.error)
-                log.warning("transaction aborted, publishing the same batch again", error=failure.error.str())
+                log.warning("transaction aborted, publishing the same batch again", error=str(failure))
                 self._pause(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            except HungError as failure:
+                # Nothing was committed, and a new producer fences the hanging one: publish again with that.
+                log.warning("the producer hangs, going on with a new one", error=str(failure))
+                self._replace()
+            except FencedError as failure:
+                self._raise_fenced(failure, time.monotonic() - began)
             else:
                 self._count("committed")
                 return
+
+    def serve(self) -> None:
+        """Pass on what the client has to log; call it where nothing is published for a while."""
+        try:
+            classified(lambda: self._producer.poll(0))
+        except FencedError as failure:
+            self._raise_fenced(failure, 0)
 
     def close(self) -> None:
         """Forget whatever is not delivered and end the client; use nothing of this object afterwards.
@@ -131,43 +149,52 @@ class Publisher:
         self._producer.poll(0)
         del self._producer  # the client ends with its last reference; its own close() would wait for Kafka
 
+    def _make(self) -> Producer:
+        # No delivery callback: a record that is not delivered makes the transaction abortable with that record's error,
+        # and the Python client mangles a fatal error that arrives while it runs callbacks.
+        return Producer(dict(self._properties), logger=logging.getLogger("vigil.librdkafka"))
+
     def _attempt(
         self,
         records: Sequence[OutputRecord],
         offsets: Sequence[TopicPartition],
         membership: Membership,
     ) -> None:
-        self._failed = None
-        self._step(self._producer.begin_transaction)
+        if not self._opened:
+            self.open()
+        producer = self._producer
+        classified(producer.begin_transaction)
         for record in records:
             self._produce(record)
         # Flushed first: a transaction on Apache Kafka then costs 6 ms; sent with records still in flight, 40-90 ms.
-        while self._producer.flush(FLUSH_SECONDS) and self._failed is None:
+        while classified(lambda: producer.flush(FLUSH_SECONDS)):
             self._pause(0)
-        if self._failed is not None:
-            raise _Abortable(self._failed)
         metadata = membership.group_metadata()
         if metadata is None:
             # Without a member id the broker takes offsets from anybody (it must, for old clients): never send them.
             self._abort()
             self._count("abandoned")
             raise BatchAbandonedError("this worker is no longer a member of its group")
+        # The one call that ignores its timeout (librdkafka issues 5456 and 5511): it hangs when the broker that
+        # coordinates the group went away.
         self._until_done(
             "send_offsets_to_transaction",
-            lambda: self._producer.send_offsets_to_transaction(list(offsets), metadata, CALL_SECONDS),
+            lambda: within(
+                HUNG_SECONDS,
+                lambda: producer.send_offsets_to_transaction(list(offsets), metadata, CALL_SECONDS),
+            ),
         )
-        self._until_done("commit_transaction", lambda: self._producer.commit_transaction(CALL_SECONDS))
+        self._until_done("commit_transaction", lambda: producer.commit_transaction(CALL_SECONDS))
 
     def _produce(self, record: OutputRecord) -> None:
         while True:
             try:
-                self._producer.produce(record.topic, record.value, record.key, headers=record.headers)
+                classified(
+                    lambda: self._producer.produce(record.topic, record.value, record.key, headers=record.headers)
+                )
             except BufferError:  # the local queue is full: wait for deliveries
-                self._producer.poll(0.1)
-                if self._failed is not None:
-                    raise _Abortable(self._failed) from None
-            except KafkaException as error:
-                raise _Abortable(error.args[0]) from error
+                classified(lambda: self._producer.poll(0.1))
+                self._pause(0)
             else:
                 return
 
@@ -180,9 +207,9 @@ class Publisher:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                self._step(call)
-            except _Retriable as failure:
-                log.warning("waiting for Kafka", call=name, error=failure.error.str())
+                classified(call)
+            except RetriableError as failure:
+                log.warning("waiting for Kafka", call=name, error=str(failure))
                 self._pause(pause, give_up)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             else:
@@ -190,23 +217,26 @@ class Publisher:
 
     def _pause(self, seconds: float, give_up: Callable[[], bool] | None = None) -> None:
         if self._stop.overdue if give_up is None else give_up():
-            raise BatchAbandonedError("asked to stop while Kafka is away: nothing of the batch is committed")
+            raise BatchAbandonedError("asked to stop while Kafka is away")
         self._stop.pause(seconds)
 
-    @staticmethod
-    def _step(call: Callable[[], object]) -> None:
-        """Make one transactional call; its error, if any, comes back as the class that librdkafka says it is."""
-        try:
-            call()
-        except KafkaException as raised:
-            error: KafkaError = raised.args[0]
-            if error.fatal():
-                raise WorkerFatal(_fatal_text(error)) from raised
-            if error.txn_requires_abort():
-                raise _Abortable(error) from raised
-            if error.retriable() or error.code() == KafkaError._TIMED_OUT:  # noqa: SLF001 -- a public constant of the client
-                raise _Retriable(error) from raised
-            raise WorkerFatal(f"Kafka refuses the transaction: {error.str()} ({error.name()})") from raised
+    def _replace(self) -> None:
+        self._producer = self._make()
+        self._opened = False
+
+    def _raise_fenced(self, failure: FencedError, seconds: float) -> NoReturn:
+        """Tell a producer fenced by a newer worker from one whose transaction the broker ended for its age.
+
+        The broker cannot have ended a younger one. After an older one the next attempt opens a new producer, unless the
+        consumer finds first that another worker of this name is in the group: then that ends this worker.
+        """
+        if seconds < self._expires_s:
+            raise WorkerFatal(
+                f"fenced: a newer worker publishes under the same transactional id: {failure}"
+            ) from failure
+        self._count("expired")
+        self._replace()
+        raise BatchAbandonedError(f"the transaction was open for {seconds:.0f} s and Kafka ended it: {failure}")
 
     def _raise_if_hopeless(self, error: KafkaError) -> None:
         """Tell the aborted transactions that must not be tried again as they are."""
@@ -217,26 +247,3 @@ class Publisher:
             raise WorkerFatal(f"another worker runs under the same kafka.group_instance_id: {error.str()}")
         if error.code() in TOO_LARGE:
             raise RecordTooLargeError(error.str())
-
-    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and (self._failed is None or error.code() in TOO_LARGE):
-            log.warning("a record was not delivered", topic=message.topic(), error=error.str())
-            self._failed = error
-
-
-class _Retriable(Exception):  # noqa: N818 -- private signals, not errors a caller sees
-    def __init__(self, error: KafkaError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-class _Abortable(_Retriable):
-    """The transaction must be aborted before anything else."""
-
-
-def _fatal_text(error: KafkaError) -> str:
-    if error.code() in {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}:  # noqa: SLF001
-        return (
-            f"fenced: a newer worker publishes under the same transactional id, or the broker ended it: {error.str()}"
-        )
-    return f"Kafka's client cannot go on: {error.str()} ({error.name()})"

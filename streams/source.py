@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 
 from streams.errors import WorkerFatal
 from streams.kafka import Properties
+from streams.stopping import StopRequest
 
 __all__ = ["Partition", "Records", "Source", "SourceState"]
 
 Partition = tuple[str, int]
 Envelope = tuple[tuple[tuple[str, bytes | None], ...], int | None]
+
+COMMITTED_SECONDS = 5.0
+COMMITTED_PAUSE_SECONDS = 0.5
 
 log = structlog.get_logger("vigil.source")
 
@@ -99,7 +103,6 @@ class Source:
         self._topics = list(topics)
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
-        self._fatal: str | None = None
         self._assigned: set[Partition] = set()
         self._revoked: set[Partition] = set()
         self.state = SourceState(broker_up=False, lag={}, at=0.0)
@@ -135,11 +138,12 @@ class Source:
             WorkerFatal: the client cannot go on (fenced by a worker of the same name, not authorised, ...).
         """
         self._revoked.clear()
-        messages = self._consumer.consume(1, wait)
-        if messages and most > 1:
-            messages += self._consumer.consume(most - 1, linger)
-        if self._fatal is not None:
-            raise WorkerFatal(self._fatal)
+        try:
+            messages = self._consumer.consume(1, wait)
+            if messages and most > 1:
+                messages += self._consumer.consume(most - 1, linger)
+        except KafkaException as error:  # how the client reports what is fatal
+            raise WorkerFatal(_fatal_text(error.args[0])) from error
         good = [message for message in messages if message.error() is None]
         if len(good) != len(messages):
             _check(message.error() for message in messages)
@@ -150,7 +154,28 @@ class Source:
         metadata = self._consumer.consumer_group_metadata()
         return metadata if self._consumer.memberid() else None
 
-    def rewind(self, offsets: dict[Partition, int]) -> None:
+    def rewind_to_committed(self, partitions: Mapping[Partition, int], *, stop: StopRequest) -> None:
+        """Read on from what the group has committed, in the partitions that are still this worker's.
+
+        Waits while Kafka is away, or a transaction over these partitions is still open.
+
+        Args:
+            partitions: which, and where to go on where nothing is committed yet.
+            stop: ends the waiting.
+        """
+        mine = [TopicPartition(*each) for each in partitions if each in self._assigned]
+        while mine and not stop.requested:
+            try:
+                committed = self._consumer.committed(mine, timeout=COMMITTED_SECONDS)
+            except KafkaException as error:
+                log.warning("waiting for Kafka", call="committed", error=error.args[0].str())
+                stop.pause(COMMITTED_PAUSE_SECONDS)
+                continue
+            found = {(each.topic, each.partition): each.offset for each in committed}
+            self.rewind({each: at if at >= 0 else partitions[each] for each, at in found.items()})
+            return
+
+    def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Read on from these offsets in the partitions that are still this worker's."""
         for (topic, partition), offset in offsets.items():
             if (topic, partition) in self._assigned:
@@ -193,9 +218,7 @@ class Source:
         return kept
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
-            self._fatal = f"Kafka's client cannot go on: {error.str()} ({error.name()})"
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             self.state = SourceState(broker_up=False, lag=self.state.lag, at=time.monotonic())
         log.warning("Kafka client", error=error.str(), code=error.name())
 
@@ -224,10 +247,14 @@ def _check(errors: Iterable[KafkaError | None]) -> None:
         if error is None:
             continue
         if error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
-            raise WorkerFatal(f"Kafka's client cannot go on: {error.str()} ({error.name()})")
+            raise WorkerFatal(_fatal_text(error))
         if error.code() not in TRANSIENT and not error.retriable():
             raise WorkerFatal(f"Kafka refuses to be read: {error.str()} ({error.name()})")
         log.warning("reading", error=error.str(), code=error.name())
+
+
+def _fatal_text(error: KafkaError) -> str:
+    return f"Kafka's client cannot go on: {error.str()} ({error.name()})"
 
 
 def _by_topic(messages: list[Message]) -> list[Records]:

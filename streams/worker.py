@@ -174,6 +174,7 @@ class Worker:
         read = time.perf_counter()
         if not records:
             self.monitor.metrics.spent({"idle": read - began})
+            self._publisher.serve()
             return
         batch = self._processor.process(records)
         self._check_limits(batch)
@@ -212,7 +213,7 @@ class Worker:
         for partition in batch.offsets:
             if partition in self.lifecycle.held:
                 self._forget(partition)
-        self._source.rewind(batch.starts)
+        self._source.rewind_to_committed(batch.starts, stop=self._stop)
 
     def _check_limits(self, batch: Batch) -> None:
         for partition, bad in batch.rejected.items():

@@ -44,7 +44,7 @@ class WorkerThread:
     def _run(self) -> None:
         try:
             self.worker.run()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 -- raised again by join
             self.error = error
 
     @property
@@ -191,10 +191,26 @@ class Rig:
         finally:
             consumer.close()
 
-    def members(self) -> int:
-        """Count the members of the group."""
-        described = self.admin.describe_consumer_groups([self.name], request_timeout=20)
-        return len(described[self.name].result(20).members)
+    def take_all_partitions(self) -> None:
+        """Join the group from outside and leave again; possible only once no other member holds a partition."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": self.name,
+                "partition.assignment.strategy": "cooperative-sticky",
+                "enable.auto.commit": False,
+            }
+        )
+        consumer.subscribe([self.topic("consensus")])
+
+        def has_all() -> bool:
+            consumer.poll(0.05)
+            return len(consumer.assignment()) == PARTITIONS
+
+        try:
+            wait_until(has_all, "all partitions to be free")
+        finally:
+            consumer.close()
 
     def client(self) -> "Redis":
         return Redis.from_url(self.redis_url, decode_responses=True)

@@ -1,4 +1,4 @@
-"""Telemetry through a real broker: what comes out equals what scoring without Kafka gives, and every bad record is kept."""
+"""Telemetry through a real broker: verdicts as from scoring without Kafka, and every bad record kept."""
 
 import random
 import time
