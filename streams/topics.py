@@ -1,6 +1,7 @@
 """Create the topics with the settings they need; run it as often as you like."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -17,6 +18,8 @@ from streams.errors import TopicsError
 from streams.kafka import admin_properties
 
 __all__ = ["TOPIC_ROLES", "TopicsReport", "admin_client", "configured_topics", "ensure_topics"]
+
+METADATA_PAUSE_SECONDS = 0.05
 
 # Short names under which the settings rename topics.
 TOPIC_ROLES = MappingProxyType(
@@ -85,8 +88,9 @@ def ensure_topics(
     """
     wanted = [each if partitions is None else msgspec.structs.replace(each, partitions=partitions) for each in topics]
     created = _create(admin, wanted, replication, timeout)
+    partitions_of = _partitions(admin, [topic.name for topic in wanted], timeout)
     rest = [topic for topic in wanted if topic.name not in created]
-    differing = _differences(admin, rest, timeout) if rest else {}
+    differing = _differences(admin, rest, partitions_of, timeout) if rest else {}
     existing = tuple(topic.name for topic in rest if topic.name not in differing)
     return TopicsReport(tuple(created), existing, differing)
 
@@ -114,9 +118,27 @@ def _create(admin: AdminClient, topics: Sequence[Topic], replication: int, timeo
     return created
 
 
-def _differences(admin: AdminClient, topics: Sequence[Topic], timeout: float) -> dict[str, tuple[str, ...]]:
+def _partitions(admin: AdminClient, names: Sequence[str], timeout: float) -> dict[str, int]:
+    """Count each topic's partitions; waits until the brokers know them all, a moment after they are created."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            known = admin.list_topics(timeout=timeout).topics
+        except KafkaException as error:
+            raise TopicsError(f"the topics cannot be listed: {error.args[0].str()}") from error
+        found = {name: len(known[name].partitions) for name in names if name in known}
+        if all(found.get(name) for name in names):
+            return found
+        if time.monotonic() >= deadline:
+            missing = [name for name in names if not found.get(name)]
+            raise TopicsError(f"created, but not known to the brokers within {timeout:g} s: {', '.join(missing)}")
+        time.sleep(METADATA_PAUSE_SECONDS)
+
+
+def _differences(
+    admin: AdminClient, topics: Sequence[Topic], partitions: Mapping[str, int], timeout: float
+) -> dict[str, tuple[str, ...]]:
     try:
-        found = admin.list_topics(timeout=timeout).topics
         resources = [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in topics]
         described = admin.describe_configs(resources, request_timeout=timeout)
         settings = {resource.name: future.result(timeout=timeout + 5) for resource, future in described.items()}
@@ -125,9 +147,8 @@ def _differences(admin: AdminClient, topics: Sequence[Topic], timeout: float) ->
     differing: dict[str, tuple[str, ...]] = {}
     for topic in topics:
         sentences = []
-        partitions = len(found[topic.name].partitions) if topic.name in found else 0
-        if partitions != topic.partitions:
-            sentences.append(f"has {partitions} partitions, wanted {topic.partitions}")
+        if partitions[topic.name] != topic.partitions:
+            sentences.append(f"has {partitions[topic.name]} partitions, wanted {topic.partitions}")
         for name, value in topic_settings(topic).items():
             entry = settings[topic.name].get(name)
             if entry is not None and entry.value != value:
