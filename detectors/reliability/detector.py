@@ -34,6 +34,7 @@ class ReliabilityDetector:
     fields: tuple[str, ...]
     window: int
     threshold: float
+    levels: tuple[float, float]
     state_width: int
 
     def __init__(self, metadata: Metadata, model: bytes) -> None:
@@ -47,6 +48,9 @@ class ReliabilityDetector:
         self.fields = metadata.fields
         self.window = metadata.window
         self.threshold = metadata.threshold.value
+        # A warning and a critical one are a third and two thirds of the way from the threshold to certainty.
+        left = 1.0 - self.threshold
+        self.levels = (self.threshold + left / 3.0, self.threshold + 2.0 * left / 3.0)
         self.state_width = 0
         self.plan = FeaturePlan.from_dict(metadata.fields, metadata.parameters.get("features", {}))
         self._slope, self._offset = _calibration(metadata.parameters)
@@ -59,7 +63,7 @@ class ReliabilityDetector:
         """How the model was made and what it reached in training."""
         return self._metadata
 
-    def score(self, windows: WindowBatch, state: NodeState | None = None) -> Scores:  # noqa: ARG002 - stateless
+    def score(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:  # noqa: ARG002 - stateless
         """Return the probability of an incident for each window: float64 (n,), 0 to 1."""
         if not len(windows):
             return np.empty(0)
@@ -73,7 +77,7 @@ class ReliabilityDetector:
     def contributions(
         self,
         windows: WindowBatch,
-        state: NodeState | None = None,  # noqa: ARG002 - stateless
+        before: NodeState | None = None,  # noqa: ARG002 - stateless
     ) -> list[tuple[Contribution, ...]]:
         """Say which raw fields raise each window's probability: exact SHAP values of the trees, summed by field.
 

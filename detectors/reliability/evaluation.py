@@ -7,6 +7,7 @@ prints ``{"results": [...]}``, one entry a model, all on the test rows of ``spli
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.artefacts import shipped
-from detectors.reliability.detector import ReliabilityDetector
+from detectors.reliability.detector import ReliabilityDetector, probability_of
 from detectors.reliability.features import FeaturePlan
 from detectors.reliability.labels import Labels, current, label_rows
 from detectors.reliability.metrics import average_precision, evaluate, expected_calibration_error
@@ -74,70 +75,74 @@ def compare(
         One entry a model, with figures of the test part.
     """
     standing = current(incidents)
+    order = np.argsort(rows.ts_ms, kind="stable")
+    rows = NodeRows(rows.fields, np.asarray(rows.node_ids)[order], rows.ts_ms[order], rows.values[order], rows.step_ms)
     split = split_by_time_and_node(list(rows.node_ids), rows.ts_ms)
     labels = label_rows(list(rows.node_ids), rows.ts_ms, standing)
     plan = FeaturePlan.fit(rows.fields, rows.values[split.train & ~labels.positive])
     examples = make_examples(rows, plan, 30)
-    labels = label_rows(examples.nodes.tolist(), examples.ts_ms, standing)
-    bench = _Bench(
-        examples, labels, split.of(examples.nodes, examples.ts_ms), rule or RecallTarget(), rows.step_ms, name
-    )
+    bench = _Bench(rows, labels, split.parts, examples, rule or RecallTarget(), name)
     results = []
     if detector is not None:
         own = make_examples(rows, detector.plan, detector.window)
-        results.append(bench.measure("reliability", detector.probability(own.features), threshold=detector.threshold))
+        scores = bench.of_every_row(own, detector.probability(own.features))
+        results.append(bench.measure("reliability", scores, threshold=detector.threshold, probability=True))
     if fit:
         results.append(bench.trees("reliability", Recipe()))
         results.append(bench.trees("xgboost (reference recipe)", REFERENCE_RECIPE))
-        results.append(bench.logistic(plan))
-    column = plan.names.index("error_rate:mean5") if "error_rate" in plan.fields else 0
-    results.append(
-        bench.measure("error_rate, mean of 5", examples.features[:, column].astype(np.float64), baseline=True)
-    )
+        results.append(bench.logistic())
+    if "error_rate" in rows.fields:
+        errors = examples.features[:, plan.names.index("error_rate:mean5")].astype(np.float64)
+        results.append(bench.measure("error_rate, mean of 5", bench.of_every_row(examples, errors), baseline=True))
     return results
 
 
+@dataclass(frozen=True, slots=True)
 class _Bench:
-    """What every model is measured with."""
+    """What every model is measured with: all rows in time order, and the windows that end at them."""
 
-    def __init__(
-        self,
-        examples: Examples,
-        labels: Labels,
-        parts: Parts,
-        rule: RecallTarget | AlarmBudget,
-        step_ms: int,
-        name: str,
-    ) -> None:
-        self.examples, self.labels, self.parts = examples, labels, parts
-        self.rule, self.step_ms, self.name = rule, step_ms, name
+    rows: NodeRows
+    labels: Labels
+    parts: Parts
+    examples: Examples
+    rule: RecallTarget | AlarmBudget
+    name: str
+
+    def of_every_row(self, examples: Examples, scores: Scores) -> Scores:
+        """Give each row its window's score, and the lowest of all where it has none (a window not yet complete).
+
+        A model that says nothing of a row has missed it, so such rows count.
+        """
+        every = np.full(len(self.rows), scores.min(initial=0.0))
+        every[examples.rows] = scores
+        return every
 
     def trees(self, model: str, recipe: Recipe) -> dict[str, Any]:
         """Train trees on the training part and measure their calibrated probability."""
-        train = self.parts.train
-        booster = grow(self.examples.features[train], self.labels.positive[train], recipe)
+        train = self.parts.train[self.examples.rows]
+        booster = grow(self.examples.features[train], self.labels.positive[self.examples.rows][train], recipe)
         return self._calibrated(model, margins(booster, self.examples.features))
 
-    def logistic(self, plan: FeaturePlan) -> dict[str, Any]:
+    def logistic(self) -> dict[str, Any]:
         """Measure logistic regression on the newest row alone."""
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - a baseline, not part of scoring
         from sklearn.pipeline import make_pipeline  # noqa: PLC0415
         from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
 
-        newest = self.examples.features[:, [plan.names.index(f"{field}:last") for field in plan.fields]]
-        values = np.log1p(np.maximum(newest, 0.0).astype(np.float64))
+        values = np.log1p(np.maximum(self.rows.values[self.examples.rows], 0.0).astype(np.float64))
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000, class_weight="balanced"))
-        train = self.parts.train
-        model.fit(values[train], self.labels.positive[train])
-        return self._calibrated(
-            "logistic regression, one row", np.asarray(model.decision_function(values), np.float64), baseline=True
-        )
+        train = self.parts.train[self.examples.rows]
+        model.fit(values[train], self.labels.positive[self.examples.rows][train])
+        margin = np.asarray(model.decision_function(values), np.float64)
+        return self._calibrated("logistic regression, one row", margin, baseline=True)
 
     def _calibrated(self, model: str, margin: Scores, *, baseline: bool = False) -> dict[str, Any]:
-        validation = self.parts.validation
-        slope, offset = calibrate(margin[validation], self.labels.positive[validation])
-        probability = 1.0 / (1.0 + np.exp(-np.clip(slope * margin + offset, -36.0, 36.0)))
-        return self.measure(model, probability, baseline=baseline, fitted=True)
+        validation = self.parts.validation[self.examples.rows]
+        positive = self.labels.positive[self.examples.rows]
+        scores = probability_of(margin, *calibrate(margin[validation], positive[validation]))
+        return self.measure(
+            model, self.of_every_row(self.examples, scores), baseline=baseline, fitted=True, probability=True
+        )
 
     def measure(
         self,
@@ -147,18 +152,16 @@ class _Bench:
         threshold: float | None = None,
         baseline: bool = False,
         fitted: bool = False,
+        probability: bool = False,
     ) -> dict[str, Any]:
-        """Measure scores on the test part; without a threshold it comes from the validation part."""
-        validation, test = self.parts.validation, self.parts.test
-        nodes, unseen = self.examples.nodes, self.parts.test & self.parts.unseen
+        """Measure the scores of all rows on the test part; without a threshold it comes from the validation part."""
+        nodes = np.asarray(self.rows.node_ids)
+        validation, test, unseen = self.parts.validation, self.parts.test, self.parts.test & self.parts.unseen
+        labels = self.labels.take(test)
         if threshold is None:
-            threshold = fit_threshold(
-                scores[validation], self.labels.take(validation), nodes[validation], self.step_ms, self.rule
-            )
-        found = evaluate(
-            scores[test], threshold, self.labels.take(test), nodes[test], self.examples.ts_ms[test], self.step_ms
-        )
-        is_probability = fitted or model == "reliability"
+            known = self.labels.take(validation)
+            threshold = fit_threshold(scores[validation], known, nodes[validation], self.rows.step_ms, self.rule)
+        found = evaluate(scores[test], threshold, labels, nodes[test], self.rows.ts_ms[test], self.rows.step_ms)
         return {
             "model": model,
             "file": self.name,
@@ -173,8 +176,8 @@ class _Bench:
             "false_positive_rate": found.false_positive_rate,
             "false_episodes_per_node_day": found.false_episodes_per_node_day,
             "median_lead_minutes": found.median_lead_minutes,
-            "expected_calibration_error": expected_calibration_error(self.labels.positive[test], scores[test])
-            if is_probability
+            "expected_calibration_error": expected_calibration_error(labels.positive, scores[test])
+            if probability
             else None,
             "threshold": threshold,
         }

@@ -92,11 +92,13 @@ class Examples:
         features: float32 (m, width).
         nodes: text (m,), node ids.
         ts_ms: int64 (m,), event time of each window's newest step.
+        rows: int64 (m,), place of that step in the rows the examples were made of.
     """
 
     features: NDArray[np.float32]
     nodes: NDArray[np.str_]
     ts_ms: NDArray[np.int64]
+    rows: NDArray[np.int64]
 
 
 def check_gates(rows: NodeRows, incidents: Iterable[Incident]) -> None:
@@ -136,7 +138,7 @@ def make_examples(rows: NodeRows, plan: FeaturePlan, window: int) -> Examples:
         places.append(chunk[windows.records])
     at = np.concatenate(places) if places else np.empty(0, np.int64)
     features = np.concatenate(parts) if parts else np.empty((0, len(plan.names)), np.float32)
-    return Examples(features, keys[at], rows.ts_ms[at])
+    return Examples(features, keys[at], rows.ts_ms[at], at)
 
 
 def train_reliability(

@@ -127,6 +127,7 @@ def test_it_is_a_detector(detector: ReliabilityDetector) -> None:
     as_detector: Detector = detector
     assert (as_detector.name, as_detector.window, as_detector.state_width) == ("reliability", 30, 0)
     assert as_detector.fields == NODE.features
+    assert as_detector.threshold < as_detector.levels[0] < as_detector.levels[1] < 1.0
 
 
 def test_contributions_name_the_fields_that_raise_the_probability(

@@ -123,12 +123,12 @@ def healthy_course(rng: np.random.Generator, profile: NodeProfile, ts_ms: NDArra
     return Course(
         load=load,
         slow=noise(0.8, 0.05) + noise(0.998, 0.08),
-        tail=profile.tail + noise(0.9, 0.07) + noise(0.998, 0.06),
+        tail=profile.tail + noise(0.9, 0.09) + noise(0.998, 0.08),
         log_errors=np.log(profile.errors) + shared + noise(0.7, 0.3),
         log_timeouts=np.log(0.3 * profile.errors) + shared + noise(0.7, 0.4),
         log_loss=np.log(profile.loss) + noise(0.995, 0.3) + noise(0.6, 0.35),
         cpu=noise(0.85, 2.0) + noise(0.998, 2.5),
-        memory=noise(0.999, 3.5) + noise(0.8, 0.4),
+        memory=noise(0.999, 3.0) + noise(0.98, 1.0) + noise(0.8, 0.6) + _sawtooth(rng, steps),
         log_disk=noise(0.9, 0.12) + noise(0.5, 0.12),
         refused=np.full(steps, profile.failures),
         unhealthy=np.full(steps, 0.5 * profile.failures),
@@ -137,6 +137,14 @@ def healthy_course(rng: np.random.Generator, profile: NodeProfile, ts_ms: NDArra
         fallback=np.zeros(steps, np.bool_),
         silent=rng.random(steps) < 0.002,
     )
+
+
+def _sawtooth(rng: np.random.Generator, steps: int) -> Floats:
+    """Draw memory that caches and garbage take, percent: it climbs steadily and falls back, again and again."""
+    height = rng.uniform(0.0, 12.0)
+    period = rng.uniform(40.0, 720.0)
+    phase = np.cumsum(np.exp(ar1(rng, steps, 1, 0.995, 0.3)[:, 0])) / period + rng.random()
+    return height * (phase % 1.0 - 0.5)
 
 
 def observe_node(rng: np.random.Generator, profile: NodeProfile, course: Course) -> dict[str, NDArray[Any]]:

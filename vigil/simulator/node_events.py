@@ -9,12 +9,15 @@ from vigil.simulator.processes import Floats, ar1, events
 
 DAY = 1_440
 
+# Sizes at full severity follow the incident column of SPEC section 3: errors and timeouts some fifty times the usual,
+# loss some twenty times, availability a few percent lower. Most incidents stay well below.
+
 Effect = Callable[[np.random.Generator, Course, slice, Floats], None]
 
 
 def _keep(rng: np.random.Generator) -> float:
     """Draw how much one symptom shows in this incident: real incidents are partial."""
-    return 0.0 if rng.random() < 0.2 else float(rng.uniform(0.4, 1.2))
+    return 0.0 if rng.random() < 0.12 else float(rng.uniform(0.4, 1.2))
 
 
 def _network(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> None:
@@ -22,8 +25,8 @@ def _network(rng: np.random.Generator, course: Course, span: slice, c: Floats) -
     course.log_loss[span] += rng.uniform(2.0, 4.0) * c
     course.slow[span] += 0.9 * _keep(rng) * c
     course.tail[span] += 0.6 * _keep(rng) * c
-    course.log_timeouts[span] += 3.0 * _keep(rng) * c
-    course.log_errors[span] += 1.8 * _keep(rng) * c
+    course.log_timeouts[span] += 4.0 * _keep(rng) * c
+    course.log_errors[span] += 2.5 * _keep(rng) * c
     course.refused[span] += 1.5 * _keep(rng) * c
 
 
@@ -32,8 +35,8 @@ def _disk(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> N
     course.log_disk[span] += (1.6 if rng.random() < 0.75 else -1.5) * _keep(rng) * c
     course.tail[span] += rng.uniform(0.8, 1.6) * c
     course.slow[span] += 1.0 * _keep(rng) * c
-    course.log_timeouts[span] += 2.5 * _keep(rng) * c
-    course.log_errors[span] += 1.6 * _keep(rng) * c
+    course.log_timeouts[span] += 4.0 * _keep(rng) * c
+    course.log_errors[span] += 3.0 * _keep(rng) * c
     course.unhealthy[span] += 0.5 * _keep(rng) * c
 
 
@@ -43,8 +46,8 @@ def _overload(rng: np.random.Generator, course: Course, span: slice, c: Floats) 
     course.cpu[span] += rng.uniform(20.0, 50.0) * c
     course.slow[span] += 0.8 * _keep(rng) * c
     course.tail[span] += 0.5 * _keep(rng) * c
-    course.log_errors[span] += 2.6 * _keep(rng) * c**1.5
-    course.log_timeouts[span] += 3.0 * _keep(rng) * c**1.5
+    course.log_errors[span] += 3.8 * _keep(rng) * c**1.5
+    course.log_timeouts[span] += 4.2 * _keep(rng) * c**1.5
     course.refused[span] += 1.2 * _keep(rng) * c**2
 
 
@@ -55,7 +58,8 @@ def _leak(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> N
     course.cpu[span] += 25.0 * _keep(rng) * late
     course.tail[span] += 0.9 * _keep(rng) * late
     course.slow[span] += 0.4 * _keep(rng) * late
-    course.log_errors[span] += 2.8 * _keep(rng) * late
+    course.log_errors[span] += 4.0 * _keep(rng) * late
+    course.log_timeouts[span] += 3.6 * _keep(rng) * late
     course.unhealthy[span] += 0.8 * _keep(rng) * late**2
 
 
@@ -67,7 +71,8 @@ def _crash(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> 
     course.outage[span] = np.maximum(course.outage[span], np.where(down, c * rng.uniform(0.2, 0.9, steps), 0.0))
     course.refused[span] += 4.0 * c * (down + 0.15)
     course.unhealthy[span] += 1.5 * c * (down + 0.1)
-    course.log_errors[span] += 2.2 * _keep(rng) * c
+    course.log_errors[span] += 2.4 * _keep(rng) * c
+    course.log_timeouts[span] += 2.4 * _keep(rng) * c
     course.memory[span] -= rng.uniform(5.0, 20.0) * c
     course.tail[span] += 0.6 * _keep(rng) * c
     if rng.random() < 0.4:
@@ -77,8 +82,8 @@ def _crash(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> 
 
 def _gray(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> None:
     """Fail or delay some requests, hardly visibly, while the health checks are content."""
-    course.log_errors[span] += 2.4 * _keep(rng) * c
-    course.log_timeouts[span] += 2.4 * _keep(rng) * c
+    course.log_errors[span] += 2.8 * _keep(rng) * c
+    course.log_timeouts[span] += 3.2 * _keep(rng) * c
     course.tail[span] += 0.7 * _keep(rng) * c
     course.slow[span] += 0.4 * _keep(rng) * c
     course.log_loss[span] += 0.8 * _keep(rng) * c
@@ -86,8 +91,8 @@ def _gray(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> N
 
 def _dependency(rng: np.random.Generator, course: Course, span: slice, c: Floats) -> None:
     """Take away something the node needs: requests fail or hang, the processor idles."""
-    course.log_errors[span] += 3.2 * _keep(rng) * c
-    course.log_timeouts[span] += 3.5 * _keep(rng) * c
+    course.log_errors[span] += 4.2 * _keep(rng) * c
+    course.log_timeouts[span] += 4.2 * _keep(rng) * c
     course.tail[span] += 1.0 * _keep(rng) * c
     course.cpu[span] -= 6.0 * c
     course.refused[span] += 1.0 * _keep(rng) * c
@@ -147,7 +152,8 @@ def apply_lookalikes(rng: np.random.Generator, profile: NodeProfile, course: Cou
         (0.12, _shift),
         (0.4, _false_start),
         (0.6, _error_blip),
-        (0.05, _fallback_drill),
+        (0.1, _fallback_drill),
+        (0.4, _cache_fill),
     ):
         for at in events(rng, steps, often * per_day / DAY):
             act(rng, course, int(at))
@@ -234,6 +240,13 @@ def _error_blip(rng: np.random.Generator, course: Course, at: int) -> None:
 def _fallback_drill(rng: np.random.Generator, course: Course, at: int) -> None:
     """Try the fallback mode on a healthy node."""
     course.fallback[at : at + int(rng.uniform(10.0, 120.0))] = True
+
+
+def _cache_fill(rng: np.random.Generator, course: Course, at: int) -> None:
+    """Load a big working set: memory climbs for minutes to hours as a leak does, and stays until it is dropped."""
+    climb, stay = int(rng.uniform(10.0, 180.0)), int(rng.uniform(10.0, 360.0))
+    shape = np.concatenate([np.linspace(0.0, 1.0, climb), np.ones(stay)])[: len(course.load) - at]
+    course.memory[at : at + climb + stay] += rng.uniform(5.0, 25.0) * shape
 
 
 def _backup(rng: np.random.Generator, course: Course, at: int) -> None:

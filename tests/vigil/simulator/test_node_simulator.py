@@ -107,7 +107,7 @@ def test_look_alikes_are_there_when_asked_and_belong_to_no_incident() -> None:
     with_them = simulate_nodes(NodeFleet(8, lookalikes=1.0), 3 * DAY, 1, START, 0.0)
     without = simulate_nodes(NodeFleet(8, lookalikes=0.0), 3 * DAY, 1, START, 0.0)
     assert with_them.faults == with_them.incidents == ()
-    for name in ("disk_io", "packet_loss_rate"):
+    for name in ("disk_io", "error_rate"):
         worst, usual = (np.sort(run.columns[name])[-20:].mean() for run in (with_them, without))
         assert worst > 1.5 * usual, name
 
