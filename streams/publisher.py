@@ -146,7 +146,6 @@ class Publisher:
         A transaction is open only where Kafka went away; the next producer of the same id, or the broker, aborts it.
         """
         self._producer.purge()
-        self._producer.poll(0)
         del self._producer  # the client ends with its last reference; its own close() would wait for Kafka
 
     def _make(self) -> Producer:

@@ -116,7 +116,7 @@ class Rig:
         **config: Any,
     ) -> Worker:
         return Worker(
-            scorers or [scorer()],
+            [scorer()] if scorers is None else scorers,
             replace(self.config, **config),
             replace(self.kafka, **(kafka or {})),
             redis or self.redis,
