@@ -35,7 +35,7 @@ class Recipe:
     """How the trees are grown.
 
     The default has shallow trees, small steps and few columns a tree: with some two hundred incidents the variance
-    between trees is what costs, and it generalises to unseen nodes (docs/evaluation has the comparison).
+    between trees is what costs, and it generalises to unseen nodes (docs/evaluation/reliability.md has the comparison).
 
     Attributes:
         trees, depth, learning_rate, subsample, colsample, min_child_weight: XGBoost's own.

@@ -1,6 +1,6 @@
 """Make the shipped reliability artefact: ``python -m vigil.training.reliability [--out models/reliability]``.
 
-Trains on simulated fleets alone, each of its own seed, so that anyone can make it again; about five minutes on two
+Trains on simulated fleets alone, each of its own seed, so that anyone can make it again; two to five minutes on two
 cores. Needs nothing beside the base install.
 """
 
