@@ -38,6 +38,7 @@ lint: $(VENV)/.full  ## ruff, mypy --strict, import-linter, generated files curr
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m schemas.generate --check
+	$(BIN)/python -m vigil.cli.reference --check
 
 format: $(VENV)/.full  ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
@@ -45,9 +46,12 @@ format: $(VENV)/.full  ## format the code and fix what can be fixed
 
 schemas: $(VENV)/.full  ## write the JSON Schema files again from the message types
 	$(BIN)/python -m schemas.generate
+	$(BIN)/python -m vigil.cli.reference
 
 models: $(VENV)/.full  ## train the shipped models again, from data the repository generates
-	$(BIN)/python -m vigil.make_models
+	$(BIN)/python -m vigil.training.consensus
+	$(BIN)/python -m vigil.training.reliability
+	$(BIN)/python -m detectors.autoencoder.train_shipped
 
 clean:  ## remove what the commands above made
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis runs

@@ -1,5 +1,6 @@
 """The seam between windows and verdicts: what every detector can do."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self, TypeAlias
 
@@ -38,25 +39,25 @@ class Detector(Protocol):
     levels: tuple[float, float]
     state_width: int
 
-    def score(self, windows: WindowBatch, state: NodeState | None = None) -> Scores:
+    def score(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:
         """Score each window, larger is more anomalous.
 
         Args:
             windows: n windows of ``window`` steps and ``len(fields)`` features.
-            state: float32 (n, state_width), each node's state, updated in place; every node occurs at most once in a
-                call. ``None`` for a detector without state.
+            before: float32 (n, state_width), each node's state before the window's newest step, as ``advance`` gives
+                it; ``None`` for a detector without state.
 
         Returns:
             float64 (n,), finite.
         """
         ...
 
-    def contributions(self, windows: WindowBatch, state: NodeState | None = None) -> list[tuple[Contribution, ...]]:
+    def contributions(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[Contribution, ...]]:
         """Say which features made each window's score, largest share first.
 
         Args:
             windows: n flagged windows.
-            state: float32 (n, state_width), the nodes' states as they were before ``score``.
+            before: as for ``score``.
 
         Returns:
             n tuples; the shares of one window sum to at most 1.
@@ -70,4 +71,29 @@ class Detector(Protocol):
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read an artefact back. Raises ``ArtefactError`` when a file is missing, changed or belongs to another."""
+        ...
+
+
+class StatefulDetector(Detector, Protocol):
+    """A detector that keeps a state a node: its ``state_width`` is greater than 0."""
+
+    def prime(self, keys: Sequence[str]) -> NodeState:
+        """Return the states that nodes begin with, float32 (n, state_width); all zeros for a node not known.
+
+        Args:
+            keys: n node ids (or link keys).
+        """
+        ...
+
+    def advance(self, windows: WindowBatch, state: NodeState, node: NDArray[np.int64]) -> NodeState:
+        """Move the nodes' states over the newest step of each window, one after another.
+
+        Args:
+            windows: n windows, each node's in order.
+            state: float32 (m, state_width), the states of the m nodes, updated in place.
+            node: int64 (n,), each window's node as a place in ``state``.
+
+        Returns:
+            float32 (n, state_width), the state of each window's node before its newest step.
+        """
         ...

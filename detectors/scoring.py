@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.protocol import Detector, NodeState
-from detectors.rounds import rounds
+from detectors.protocol import Detector, NodeState, StatefulDetector
 from features.batch import WindowBatch
 from features.windows import Appended, WindowStore
 from schemas.codec import Decoded
@@ -17,7 +16,7 @@ from schemas.outputs import Anomaly, Contribution, Source, anomaly_id
 from schemas.streams import Stream
 
 Severity = Literal["info", "warning", "critical"]
-MAX_TILED_WINDOWS: Final = 65_536  # bound on the windows gathered at once for a detector without state
+MAX_WINDOWS: Final = 8_192  # gathered at once: bounds the memory of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +114,9 @@ class StreamScorer:
             decoded: n good records, a partition's in log order.
             topic: where they come from, for the anomalies' source.
             partitions: int32 (n,).
-            offsets: int64 (n,).
+            offsets: int64 (n,), increasing within a partition; records that a restored window contains are passed over.
         """
-        appended = self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows)
+        appended = self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows, offsets=offsets)
         verdicts: list[Verdicts] = []
         found: list[tuple[int, int, Anomaly]] = []
         for order, (detector, part) in enumerate(zip(self.detectors, self._state_parts, strict=True)):
@@ -143,29 +142,27 @@ class StreamScorer:
         self, detector: Detector, part: slice, windows: WindowBatch
     ) -> tuple[NDArray[np.float64], dict[int, tuple[Contribution, ...]]]:
         """Score all windows; return the scores, float64 (n,), and the contributions of the flagged ones by index."""
+        before = self._advance(cast("StatefulDetector", detector), part, windows) if detector.state_width else None
         scores = np.zeros(len(windows), dtype=np.float64)
-        reasons: dict[int, tuple[Contribution, ...]] = {}
-        for index in _calls(detector, windows):
-            called = windows.take(index)
-            before = self.store.state[called.slots, part] if detector.state_width else None
-            after: NodeState | None = None if before is None else before.copy()
-            scores[index] = detector.score(called, after)
-            if after is not None:
-                self.store.state[called.slots, part] = after
-            flagged = np.flatnonzero(scores[index] > detector.threshold)
-            if len(flagged):
-                state = None if before is None else before[flagged]
-                explained = detector.contributions(called.take(flagged), state)
-                reasons.update(zip(index[flagged].tolist(), explained, strict=True))
-        return scores, reasons
+        for start in range(0, len(windows), MAX_WINDOWS):
+            index = np.arange(start, min(start + MAX_WINDOWS, len(windows)), dtype=np.int64)
+            scores[index] = detector.score(windows.take(index), None if before is None else before[index])
+        flagged = np.flatnonzero(scores > detector.threshold)
+        if not len(flagged):
+            return scores, {}
+        explained = detector.contributions(windows.take(flagged), None if before is None else before[flagged])
+        return scores, dict(zip(flagged.tolist(), explained, strict=True))
 
-
-def _calls(detector: Detector, windows: WindowBatch) -> list[NDArray[np.int64]]:
-    """Cut a batch into calls: rounds for a detector with state, bounded pieces for one without."""
-    if detector.state_width:
-        return list(rounds(windows.slots))
-    index = np.arange(len(windows), dtype=np.int64)
-    return [index[i : i + MAX_TILED_WINDOWS] for i in range(0, len(index), MAX_TILED_WINDOWS)]
+    def _advance(self, detector: StatefulDetector, part: slice, windows: WindowBatch) -> NodeState:
+        """Move the nodes' states in the store; a node without one gets what the detector begins with."""
+        slots, node = np.unique(windows.slots, return_inverse=True)
+        state = self.store.state[slots, part]
+        fresh = np.flatnonzero(~state.any(axis=1))
+        if len(fresh):
+            state[fresh] = detector.prime([self.store.key_of(int(slot)) for slot in slots[fresh]])
+        before = detector.advance(windows, state, node)
+        self.store.state[slots, part] = state
+        return before
 
 
 def _anomaly(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MS_PER_DAY: Final = 86_400_000
+TAILS: Final = (0.99, 0.98, 0.95, 0.9, 0.8)  # quantiles of all scores at which the tail may start
 MIN_PEAKS: Final = 10  # a tail index from fewer episodes is noise
 
 
@@ -61,21 +62,19 @@ def fit_threshold(
     *,
     step_ms: int,
     false_alarms_per_node_day: float,
-    tail: float = 0.99,
     quiet_steps: int = 10,
 ) -> TailFit:
     """Find the threshold that normal telemetry passes ``false_alarms_per_node_day`` times.
 
-    Training data is mostly shorter than a node-day, so the rate has to be extrapolated: the peaks of the episodes above
-    the ``tail`` quantile are taken as a power law with Hill's index (Hill, Annals of Statistics 1975), and the threshold
-    is Weissman's quantile for the rate asked (Weissman, JASA 1978). Peaks, not steps, because what disturbs a person is
+    Training data is mostly shorter than a node-day, so the rate has to be extrapolated: the peaks of the highest
+    episodes are taken as a power law with Hill's index (Hill, Annals of Statistics 1975), and the threshold is
+    Weissman's quantile for the rate asked (Weissman, JASA 1978). Peaks, not steps, because what disturbs a person is
     the episode.
 
     Args:
         scores: float64 (n_i,) for each node, positive, of normal telemetry in event-time order.
         step_ms: nominal milliseconds between steps.
         false_alarms_per_node_day: the rate asked for, > 0.
-        tail: quantile of all scores at which the tail starts.
         quiet_steps: steps without exceedance that end an episode.
 
     Raises:
@@ -84,17 +83,26 @@ def fit_threshold(
     pooled = np.concatenate([np.asarray(each, dtype=np.float64) for each in scores]) if scores else np.empty(0)
     _check(pooled, false_alarms_per_node_day)
     node_days = len(pooled) * step_ms / MS_PER_DAY
-    start = float(np.quantile(pooled, tail))
-    peaks = np.concatenate([episode_peaks(each, start, quiet_steps) for each in scores])
-    if len(peaks) < MIN_PEAKS:
-        raise ThresholdError(
-            f"{len(peaks)} episodes above the {tail:.0%} quantile of {len(pooled)} scores: a threshold needs at least "
-            f"{MIN_PEAKS}; give a longer recording of normal operation"
-        )
+    start, peaks = _tail(scores, pooled, quiet_steps)
     index = 1.0 / max(float(np.mean(np.log(peaks / start))), 1e-6)
     threshold = start * max(1.0, len(peaks) / node_days / false_alarms_per_node_day) ** (1.0 / index)
     passed = sum(len(episode_peaks(each, threshold, quiet_steps)) for each in scores)
     return TailFit(threshold, start, index, len(peaks), node_days, false_alarms_per_node_day, passed / node_days)
+
+
+def _tail(
+    scores: Sequence[NDArray[np.float64]], pooled: NDArray[np.float64], quiet_steps: int
+) -> tuple[float, NDArray[np.float64]]:
+    """Return where the tail starts and its episodes' peaks: as far out as leaves enough of them."""
+    for quantile in TAILS:
+        start = float(np.quantile(pooled, quantile))
+        peaks = np.concatenate([episode_peaks(each, start, quiet_steps) for each in scores])
+        if len(peaks) >= MIN_PEAKS:
+            return start, peaks
+    raise ThresholdError(
+        f"{len(peaks)} episodes above the {TAILS[-1]:.0%} quantile of {len(pooled)} scores: a threshold needs at least "
+        f"{MIN_PEAKS}; give a longer recording of normal operation"
+    )
 
 
 def _check(pooled: NDArray[np.float64], rate: float) -> None:

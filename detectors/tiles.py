@@ -2,7 +2,7 @@
 
 Matrix kernels choose their blocking by shape, and so round differently in a batch of 7 than in one of 64. A score that
 depends on the batch cannot be reproduced after a restart. Here the function only ever sees arrays of exactly ``tile``
-rows; the last tile is padded with zeros and the padding's results are dropped.
+rows; the last tile is padded with its first row and the padding's results are dropped.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def apply_tiled(
-    function: Callable[[NDArray[np.float32]], NDArray[Any]], rows: NDArray[np.float32], tile: int
-) -> NDArray[Any]:
+def apply_tiled(function: Callable[[NDArray[Any]], NDArray[Any]], rows: NDArray[Any], tile: int) -> NDArray[Any]:
     """Return ``function`` of the rows, called with exactly ``tile`` rows each time.
 
     Args:
-        function: maps float32 (tile, ...) to an array (tile, ...), each result row from its own input row alone.
-        rows: float32 (n, ...), n may be 0.
+        function: maps (tile, ...) of the rows' dtype to (tile, ...), each result row from its own input row alone.
+        rows: (n, ...), n may be 0.
         tile: rows a call.
 
     Returns:
@@ -32,12 +30,12 @@ def apply_tiled(
         raise ValueError(f"tile {tile} must be at least 1")
     n = len(rows)
     # One buffer for every call, so that neither its memory layout nor its alignment can differ between tiles.
-    buffer = np.zeros((tile, *rows.shape[1:]), dtype=np.float32)
+    buffer = np.zeros((tile, *rows.shape[1:]), dtype=rows.dtype)
     results: list[NDArray[Any]] = []
     for start in range(0, max(n, 1), tile):
         count = min(tile, n - start)
         buffer[:count] = rows[start : start + count]
-        buffer[count:] = 0.0
+        buffer[count:] = rows[start] if count else 0
         result = function(buffer)
         if len(result) != tile:
             raise ValueError(f"the tiled function returned {len(result)} rows for {tile}")

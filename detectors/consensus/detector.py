@@ -1,35 +1,35 @@
-"""The statistical detector of consensus telemetry: a robust, self-adapting rolling Mahalanobis distance."""
+"""The statistical detector of consensus telemetry: every node against its own baseline, in four ways at once."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.artefacts import ArtefactError, Metadata, ThresholdFit, library_versions, read_artefact, write_artefact
-from detectors.consensus.baseline import BaselineRule
-from detectors.consensus.model import PARTS, ConsensusModel, Floats
+from detectors.artefacts import Metadata, read_artefact, write_artefact
+from detectors.consensus.encoding import FILE, decode_model, encode_model
+from detectors.consensus.model import ConsensusModel, Floats
 from detectors.protocol import NodeState, Scores
+from detectors.rounds import rounds
 from detectors.tiles import apply_tiled
 from features.batch import WindowBatch
 from schemas.outputs import Contribution
 
-TILE: Final = 64
+TILE: Final = 64  # windows
+ROWS_TILE: Final = 256
 TOP_FEATURES: Final = 5
 BAND_SCALES: Final = 2.0  # expected band: location +- this many scales
-FILE: Final = "model.json"
 
 
 class ConsensusDetector:
     """Scores a window by how far its newest steps are from what this node usually shows.
 
-    Each feature's newest step, recent mean and recent deviation are measured against the node's own slow baseline
-    (``BaselineRule``) and combined by a covariance learned on normal telemetry of many nodes: the rolling Mahalanobis
-    distance, in units that are 1 on average in normal operation. State: one baseline a node.
-
-    Attributes:
-        levels: scores from which an anomaly is a warning, and critical.
+    Steps are measured against the node's own slow baseline (``BaselineRule``). Four parts look at them: a Mahalanobis
+    distance of the last ten steps, the distance to the nearest normal ten steps and thirty steps, and the errors of a
+    forecast. Their surprises are averaged; the score is the exponential of that: 1 at the median of normal telemetry, e
+    at its 99th percentile. State: one baseline a node.
     """
 
     name: ClassVar[str] = "consensus"
@@ -42,40 +42,70 @@ class ConsensusDetector:
         self.fields = metadata.fields
         self.window = metadata.window
         self.threshold = metadata.threshold.value
-        self.levels = (1.5 * self.threshold, 2.5 * self.threshold)
+        levels = metadata.parameters.get("levels", [self.threshold, self.threshold])
+        self.levels = (float(levels[0]), float(levels[1]))
         self.state_width = model.rule.state_width
 
-    def score(self, windows: WindowBatch, state: NodeState | None = None) -> Scores:
-        """Score windows and move their nodes' baselines; see ``Detector.score``."""
-        if state is None:
-            raise ValueError("the consensus detector keeps a baseline a node: give it its state")
-        packed = apply_tiled(self._score_tile, self._packed(windows, state), TILE)
-        state[:] = packed[:, 1:]
-        return np.asarray(packed[:, 0], dtype=np.float64)
+    def prime(self, keys: Sequence[str]) -> NodeState:
+        """Return the states that nodes begin with: settled for those that training knew, blank for others.
 
-    def deviations(self, windows: WindowBatch, state: NodeState) -> Floats:
-        """Return what ``score`` measures, float64 (n, 3 F), and move the baselines: the input of fitting."""
-        packed = apply_tiled(self._deviate_tile, self._packed(windows, state), TILE)
-        state[:] = packed[:, : self.state_width]
-        return np.asarray(packed[:, self.state_width :], dtype=np.float64)
+        Args:
+            keys: n node ids.
 
-    def contributions(self, windows: WindowBatch, state: NodeState | None = None) -> list[tuple[Contribution, ...]]:
-        """Split each squared distance over the features; see ``Detector.contributions``."""
-        if state is None:
-            raise ValueError("the consensus detector keeps a baseline a node: give it its state")
-        model, width = self.model, len(self.model.columns)
-        window, before = self._unpacked(self._packed(windows, state))
-        standardised = model.standardised(model.deviations(window[:, -model.recent :], before))
-        pull = np.maximum(standardised * (standardised @ (model.whitening @ model.whitening.T)), 0.0)
-        share = pull.reshape(-1, PARTS, width).sum(axis=1)
-        share /= np.maximum(share.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        location, scale = model.rule.split(before)
-        low, high = (model.restored(location + sign * BAND_SCALES * scale) for sign in (-1.0, 1.0))
-        values = windows.last()[:, model.columns]
-        return [
-            self._ranked(*row)
-            for row in zip(share, values, np.where(model.log, np.maximum(low, 0), low), high, strict=True)
-        ]
+        Returns:
+            float32 (n, state_width).
+        """
+        state = np.zeros((len(keys), self.state_width), dtype=np.float32)
+        for place, key in enumerate(keys):
+            if key in self.model.known:
+                state[place] = self.model.rule.known(*self.model.known[key])
+        return state
+
+    def advance(self, windows: WindowBatch, state: NodeState, node: NDArray[np.int64]) -> NodeState:
+        """Move the baselines; see ``StatefulDetector.advance``."""
+        rule, rows = self.model.rule, self._transformed(windows)
+        before = np.empty((len(windows), self.state_width), dtype=np.float32)
+        for part in rounds(node):
+            mine, ends = node[part], windows.ends[part]
+            now = state[mine].astype(np.float64)
+            self._restart(now, now[:, 1] == 0.0, rows, ends)
+            before[part] = now
+            # What is kept is float32, so that a restored node goes on exactly as one that was never away.
+            moved, due = rule.moved(before[part].astype(np.float64), rows[ends])
+            self._restart(moved, due, rows, ends)
+            state[mine] = moved
+        return before
+
+    def score(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:
+        """Score windows; see ``Detector.score``."""
+        if not len(windows):
+            return np.empty(0)
+        window, state = self._measured(windows, before)
+        packed = np.concatenate([state, window.reshape(len(window), -1)], axis=1)
+        scores = np.empty(len(packed))
+        # A tile is scored by one model: windows are gathered by it first.
+        for number in np.unique(packed[:, 0]).tolist():
+            chosen = np.flatnonzero(packed[:, 0] == number)
+            scores[chosen] = apply_tiled(partial(self._score_tile, int(number)), packed[chosen], TILE)
+        return scores
+
+    def views(self, windows: WindowBatch, before: NodeState) -> dict[str, Floats]:
+        """Return what ``score`` measures, see ``ConsensusModel.views``: the input of fitting."""
+        return self.model.views(*self._measured(windows, before))
+
+    def contributions(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[Contribution, ...]]:
+        """Say which features made each score and what was expected of them; see ``Detector.contributions``."""
+        window, state = self._measured(windows, before)
+        width = len(self.model.columns)
+        shares = np.empty((len(window), width))
+        for number in np.unique(state[:, 0]).tolist():
+            chosen = np.flatnonzero(state[:, 0] == number)
+            views = self.model.views(window[chosen], state[chosen])
+            shares[chosen] = self.model.models[int(number)].shares(views, width)
+        location, scale = self.model.rule.split(state)
+        low, high = (self.model.restored(location + sign * BAND_SCALES * scale) for sign in (-1.0, 1.0))
+        values = windows.last()[:, self.model.columns]
+        return [self._ranked(*row) for row in zip(shares, values, low, high, strict=True)]
 
     def save(self, directory: Path) -> None:
         """Write the artefact; see ``Detector.save``."""
@@ -88,32 +118,26 @@ class ConsensusDetector:
         artefact = read_artefact(directory, cls.name)
         return cls(decode_model(directory, artefact.file(FILE)), artefact.metadata)
 
-    def _packed(self, windows: WindowBatch, state: NodeState) -> NDArray[np.float32]:
-        """Put each window's state and cells into one row, float32 (n, state_width + window x all features)."""
-        cells = windows.tensor()
-        return np.concatenate([state, cells.reshape(len(cells), -1)], axis=1)
+    def _transformed(self, windows: WindowBatch) -> Floats:
+        """Return the batch's rows on the scale they are measured on, float64 (R, F)."""
+        return np.asarray(apply_tiled(self.model.transformed, windows.rows, ROWS_TILE), dtype=np.float64)
 
-    def _unpacked(self, packed: NDArray[np.float32]) -> tuple[Floats, Floats]:
-        """Return the transformed windows, float64 (n, window, F), and the baselines, started where there was none."""
-        cells = packed[:, self.state_width :].reshape(len(packed), self.window, -1)
-        window = self.model.transformed(cells)
-        state = packed[:, : self.state_width].astype(np.float64)
-        fresh = state[:, 0] == 0.0
-        if fresh.any():
-            state[fresh] = self.model.rule.start(window[fresh])
-        return window, state
+    def _measured(self, windows: WindowBatch, before: NodeState | None) -> tuple[Floats, Floats]:
+        """Return the transformed windows, float64 (n, window, F), and the states, float64 (n, state_width)."""
+        if before is None:
+            raise ValueError("the consensus detector keeps a baseline a node: give it the states that advance returned")
+        steps = windows.ends[:, None] + np.arange(1 - self.window, 1)
+        return self._transformed(windows)[steps], before.astype(np.float64)
 
-    def _deviate_tile(self, packed: NDArray[np.float32]) -> Floats:
-        window, state = self._unpacked(packed)
-        measured = self.model.deviations(window[:, -self.model.recent :], state)
-        calm = np.zeros(len(window), dtype=np.bool_)
-        return np.concatenate([self.model.rule.moved(state, window, calm), measured], axis=1)
+    def _restart(self, state: Floats, due: NDArray[np.bool_], rows: Floats, ends: NDArray[np.int64]) -> None:
+        """Let the baselines that are due start from their windows, each keeping its model."""
+        if due.any():
+            steps = ends[due][:, None] + np.arange(1 - self.window, 1)
+            state[due, 1:] = self.model.rule.start(rows[steps])[:, 1:]
 
-    def _score_tile(self, packed: NDArray[np.float32]) -> Floats:
-        window, state = self._unpacked(packed)
-        distance = self.model.distances(self.model.deviations(window[:, -self.model.recent :], state))
-        moved = self.model.rule.moved(state, window, distance > self.threshold)
-        return np.concatenate([distance[:, None], moved], axis=1)
+    def _score_tile(self, number: int, packed: Floats) -> Floats:
+        window = packed[:, self.state_width :].reshape(len(packed), self.window, -1)
+        return self.model.scores(number, self.model.views(window, packed[:, : self.state_width]))
 
     def _ranked(self, share: Floats, value: NDArray[np.float32], low: Floats, high: Floats) -> tuple[Contribution, ...]:
         order = [int(i) for i in np.argsort(-share, kind="stable")[:TOP_FEATURES] if share[i] > 0.0]
@@ -128,94 +152,3 @@ class ConsensusDetector:
             )
             for i in order
         )
-
-
-class _Encoded(msgspec.Struct, forbid_unknown_fields=True):
-    columns: list[int]
-    log: list[bool]
-    recent: int
-    scale: list[float]
-    memory: int
-    prior_weight: int
-    clip: float
-    floor: float
-    relearn: int
-    centre: list[float]
-    spread: list[float]
-    whitening: list[list[float]]
-
-
-def encode_model(model: ConsensusModel) -> bytes:
-    """Return the model as JSON; every float comes back to the bit."""
-    rule = model.rule
-    return msgspec.json.encode(
-        _Encoded(
-            model.columns.tolist(),
-            model.log.tolist(),
-            model.recent,
-            rule.scale.tolist(),
-            rule.memory,
-            rule.prior_weight,
-            rule.clip,
-            rule.floor,
-            rule.relearn,
-            model.centre.tolist(),
-            model.spread.tolist(),
-            model.whitening.tolist(),
-        )
-    )
-
-
-def decode_model(directory: Path, encoded: bytes) -> ConsensusModel:
-    """Read a model back. Raises ``ArtefactError`` when the shapes or values do not fit together."""
-    try:
-        raw = msgspec.json.decode(encoded, type=_Encoded)
-        arrays: dict[str, NDArray[Any]] = {
-            name: np.array(getattr(raw, name), dtype=np.float64) for name in ("scale", "centre", "spread", "whitening")
-        }
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise ArtefactError(directory, f"{FILE} is not a consensus model ({error})", "train it again") from error
-    width = len(raw.columns)
-    shapes = {
-        "scale": (width,),
-        "centre": (PARTS * width,),
-        "spread": (PARTS * width,),
-        "whitening": (PARTS * width, PARTS * width),
-    }
-    if len(raw.log) != width or any(arrays[name].shape != shape for name, shape in shapes.items()):
-        raise ArtefactError(
-            directory, f"{FILE} has arrays of shapes that do not fit its {width} columns", "train it again"
-        )
-    if (
-        any(not np.all(np.isfinite(array)) for array in arrays.values())
-        or np.any(arrays["scale"] <= 0)
-        or np.any(arrays["spread"] <= 0)
-    ):
-        raise ArtefactError(
-            directory, f"{FILE} holds values that are not finite or scales that are not positive", "train it again"
-        )
-    rule = BaselineRule(arrays["scale"], raw.memory, raw.prior_weight, raw.clip, raw.floor, raw.relearn)
-    return ConsensusModel(
-        np.array(raw.columns, dtype=np.int64),
-        np.array(raw.log, dtype=np.bool_),
-        rule,
-        raw.recent,
-        arrays["centre"],
-        arrays["spread"],
-        arrays["whitening"],
-    )
-
-
-def metadata_of(
-    fields: tuple[str, ...], window: int, threshold: ThresholdFit, training: dict[str, Any], metrics: dict[str, Any]
-) -> Metadata:
-    """Assemble the metadata of a fitted model."""
-    return Metadata(
-        detector=ConsensusDetector.name,
-        fields=fields,
-        window=window,
-        threshold=threshold,
-        training=training,
-        versions=library_versions("numpy"),
-        metrics=metrics,
-    )

@@ -1,28 +1,37 @@
-"""Fitting the statistical detector on normal telemetry: scales, covariance, threshold. No labels are used."""
+"""Fitting the statistical detector on normal telemetry. No labels are used.
+
+What is fitted is the fleet's scales, a model of the fleet, a model of each node that has enough steps of its own, and a
+threshold. Recordings run through the same windows, rounds and baselines as in the worker.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import NormalDist
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.artefacts import ThresholdFit, data_hash
+from detectors.artefacts import Metadata, ThresholdFit, data_hash, library_versions
 from detectors.consensus.baseline import BaselineRule
-from detectors.consensus.detector import ConsensusDetector, metadata_of
-from detectors.consensus.model import PARTS, ConsensusModel, Floats
-from detectors.rounds import rounds
-from detectors.thresholds import fit_threshold
+from detectors.consensus.detector import ConsensusDetector
+from detectors.consensus.learn import NormalViews, learn_model
+from detectors.consensus.model import ConsensusModel, Floats
+from detectors.protocol import NodeState
+from detectors.thresholds import TailFit, fit_threshold
+from features.batch import WindowBatch
 from features.windows import WindowStore
 
 CHUNK: Final = 8192
-MAX_COVARIANCE_ROWS: Final = 500_000
-RIDGE: Final = 1e-2  # added to the correlations' diagonal: directions that hardly ever moved must not decide alone
+NEVER_MS: Final = 4_000_000_000_000  # recordings forget no node
+MAX_FLEET_VIEWS: Final = 100_000
+MIN_NODES_TO_SPLIT: Final = 8
+NODE_FOLDS: Final = 2
+TIME_FOLDS: Final = 5
+MAX_KNOWN_NODES: Final = 64
+MIN_KNOWN_STEPS: Final = 200
 MIN_LOG_SCALE: Final = 0.005  # a count that never moved: any change of it is news, and weighs accordingly
-TAIL: Final = 0.999  # quantile at which tails are compared
-MIN_SPREAD: Final = 0.1  # deviations are in scales: one that strays less than this never moved, rounding aside
-NO_THRESHOLD: Final = 1e9  # while fitting, no step is anomalous
+NOT_YET: Final = ThresholdFit(1e12, "none yet")  # while fitting, no step is anomalous
+RARER: Final = (10.0, 1000.0)  # an anomaly this many times rarer than a false alarm is a warning, and critical
 Progress = Callable[[int, int], None]
 
 
@@ -38,15 +47,14 @@ class FitSettings:
         false_alarms_per_node_day: what the threshold aims at.
         step_ms: nominal milliseconds between a node's steps.
         window: steps in a window.
-        recent: steps over which recent mean and deviation are taken.
-        memory: steps a node's baseline remembers.
+        know_nodes: give each node of the recording a model of its own, when they are at most ``MAX_KNOWN_NODES``; other
+            nodes are scored by the fleet's model.
     """
 
     false_alarms_per_node_day: float = 1.0
     step_ms: int = 1000
     window: int = 30
-    recent: int = 10
-    memory: int = 1000
+    know_nodes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,52 +77,54 @@ class NormalSteps:
     used: tuple[int, ...]
     log: tuple[bool, ...]
 
+    def take(self, chosen: NDArray[np.bool_]) -> "NormalSteps":
+        """Return the chosen steps."""
+        keys = np.asarray(self.keys)[chosen].tolist()
+        return replace(self, keys=keys, ts_ms=self.ts_ms[chosen], rows=self.rows[chosen])
+
 
 def fit_consensus(steps: NormalSteps, settings: FitSettings, on_progress: Progress | None = None) -> ConsensusDetector:
-    """Fit the detector: the fleet's scales, the covariance of deviations, and a threshold for the rate asked.
+    """Fit the detector.
+
+    The model is learned from all steps. Its threshold is cross-fitted: the steps are cut into folds, and each fold is
+    scored by a model learned from the others, because a model flatters the steps that it was learned from.
 
     Args:
         steps: normal telemetry of one or more nodes.
         settings: the user's choices.
-        on_progress: called with (steps done, steps in all) as the two passes over the recording go on.
+        on_progress: called with (steps done, steps in all) as the passes over the recording go on.
 
     Raises:
         FitError: no node has a whole window of steps.
         ThresholdError: the recording is too short for a threshold.
     """
-    progress = on_progress or (lambda _done, _all: None)
-    width = len(steps.used)
-    columns, log = np.array(steps.used, dtype=np.int64), np.array(steps.log, dtype=np.bool_)
-    blank = ConsensusModel(
-        columns,
-        log,
-        BaselineRule(np.ones(width)),
-        settings.recent,
-        np.zeros(PARTS * width),
-        np.ones(PARTS * width),
-        np.eye(PARTS * width),
-    )
-    scale = fleet_scale(blank.transformed(steps.rows), steps.keys, log)
-    model = replace(blank, rule=BaselineRule(scale, memory=settings.memory))
-    training = {
-        "data_sha256": data_hash(steps.ts_ms, steps.rows),
-        "steps": len(steps.rows),
-        "nodes": len(set(steps.keys)),
-        **{f"asked_{name}" if name.startswith("false") else name: value for name, value in asdict(settings).items()},
-    }
-    draft = metadata_of(steps.fields, settings.window, ThresholdFit(NO_THRESHOLD, "none yet"), training, {})
-
-    gathered = [
-        each for _, each in _passes(ConsensusDetector(model, draft), steps, settings, progress, 0, measure=True)
-    ]
-    if not gathered:
-        raise FitError(f"no node has {settings.window} steps in a row: give a longer recording, or check step_ms")
-    centre, spread, whitening = covariance(np.concatenate(gathered))
-    model = replace(model, centre=centre, spread=spread, whitening=whitening)
-    scores = _scores_by_node(ConsensusDetector(model, draft), steps, settings, progress)
+    fold = _folds(steps, settings)
+    folds = int(fold.max()) + 1
+    passes = _Passes(settings, (folds + 1) * len(steps.rows), on_progress or (lambda _done, _all: None))
+    scores: list[Floats] = []
+    for side in range(folds):
+        scores += passes.scores(passes.learn(steps.take(fold != side)), steps.take(fold == side))
     tail = fit_threshold(scores, step_ms=settings.step_ms, false_alarms_per_node_day=settings.false_alarms_per_node_day)
-    fitted = ThresholdFit(tail.threshold, "Weissman quantile of episode peaks (Hill tail index)", asdict(tail))
-    return ConsensusDetector(model, metadata_of(steps.fields, settings.window, fitted, training, {}))
+    method = f"Weissman quantile of episode peaks (Hill), {folds}-fold cross-fitted"
+    fitted = ThresholdFit(tail.threshold, method, asdict(tail))
+    return ConsensusDetector(passes.learn(steps), _metadata(steps, settings, fitted, {"levels": _levels(tail)}))
+
+
+def _folds(steps: NormalSteps, settings: FitSettings) -> NDArray[np.int64]:
+    """Return each step's fold: a stretch of its node's time, or a share of the nodes when none will be known."""
+    _, node = np.unique(np.asarray(steps.keys), return_inverse=True)
+    nodes = int(node.max()) + 1
+    if nodes >= MIN_NODES_TO_SPLIT and not _know(nodes, settings):
+        return np.asarray(node % NODE_FOLDS, dtype=np.int64)
+    order = np.argsort(node, kind="stable")
+    counts = np.bincount(node)
+    place = np.empty(len(node), dtype=np.int64)
+    place[order] = np.arange(len(node)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.asarray(place * TIME_FOLDS // counts[node], dtype=np.int64)
+
+
+def _know(nodes: int, settings: FitSettings) -> bool:
+    return settings.know_nodes and nodes <= MAX_KNOWN_NODES
 
 
 def fleet_scale(values: Floats, keys: Sequence[str], log: NDArray[np.bool_]) -> Floats:
@@ -123,8 +133,8 @@ def fleet_scale(values: Floats, keys: Sequence[str], log: NDArray[np.bool_]) -> 
     Args:
         values: float64 (n, F), transformed.
         keys: n node ids.
-        log: bool (F,), features on a log1p scale; their scale is at least ``MIN_LOG_SCALE``. Others: at least a thousandth
-            of their overall deviation, or 1 where they never move.
+        log: bool (F,), features on a log1p scale; their scale is at least ``MIN_LOG_SCALE``. Others: at least a
+            thousandth of their overall deviation; ``MIN_LOG_SCALE`` where they never move.
     """
     _, node = np.unique(np.asarray(keys), return_inverse=True)
     count = np.bincount(node)[:, None]
@@ -132,72 +142,134 @@ def fleet_scale(values: Floats, keys: Sequence[str], log: NDArray[np.bool_]) -> 
     square = np.stack([np.bincount(node, column) for column in ((values - mean[node]) ** 2).T], axis=1) / count
     scale = np.sqrt(np.mean(square, axis=0))
     overall = np.std(values, axis=0)
-    least = np.where(log, MIN_LOG_SCALE, np.where(overall > 0.0, 1e-3 * overall, 1.0))
-    return np.maximum(scale, least)
+    least = np.where(log, MIN_LOG_SCALE, np.where(overall > 0.0, 1e-3 * overall, MIN_LOG_SCALE))
+    return np.asarray(np.maximum(scale, least), dtype=np.float64)
 
 
-def covariance(deviations: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return ``centre``, ``spread`` and ``whitening`` of deviations, float64 (n, D), for ``ConsensusModel``.
+class _Passes:
+    """Passes over recordings, with their common progress."""
 
-    Spreads are standard deviations, but no smaller than the tail asks for: a direction whose normal values stray far now
-    and then (one-second spikes of a latency quantile) must stray further before it counts. This holds for each deviation
-    and again for each principal direction.
-    """
-    centre, spread = deviations.mean(axis=0), deviations.std(axis=0)
-    still = spread < MIN_SPREAD
-    spread = np.where(still, 1.0, spread)
-    spread *= _heaviness((deviations - centre) / spread)
-    standardised = (deviations - centre) / spread
-    correlation = standardised.T @ standardised / len(deviations) + np.diag(still + RIDGE)
-    variances, directions = np.linalg.eigh(correlation)
-    whitening = directions / np.sqrt(variances)
-    return centre, spread, whitening / _heaviness(standardised @ whitening)
+    def __init__(self, settings: FitSettings, total: int, progress: Progress) -> None:
+        self._settings = settings
+        self._total = total
+        self._progress = progress
+        self._done = 0
+
+    def learn(self, steps: NormalSteps) -> ConsensusModel:
+        """Learn the fleet's scales and model, and a model of each node that is to be known."""
+        columns, log = np.array(steps.used, dtype=np.int64), np.array(steps.log, dtype=np.bool_)
+        blank = ConsensusModel(columns, log, BaselineRule(np.ones(len(columns))))
+        values = blank.transformed(steps.rows)
+        model = replace(blank, rule=BaselineRule(fleet_scale(values, steps.keys, log)))
+        names, node = np.unique(np.asarray(steps.keys), return_inverse=True)
+        models = [learn_model(self._fleet_views(model, steps))]
+        known: dict[str, tuple[int, Floats]] = {}
+        if _know(len(names), self._settings):
+            for place in np.flatnonzero(np.bincount(node) >= MIN_KNOWN_STEPS).tolist():
+                mine = node == place
+                location = values[mine].mean(axis=0)
+                models.append(learn_model(self._own_views(model, steps.take(mine), location)))
+                known[str(names[place])] = (len(models) - 1, location)
+        return replace(model, models=tuple(models), known=known)
+
+    def scores(self, model: ConsensusModel, steps: NormalSteps) -> list[Floats]:
+        """Return each node's scores in order, as the worker would give them."""
+        draft = ConsensusDetector(model, _metadata(steps, self._settings, NOT_YET, {}))
+        parts = [(windows.slots, draft.score(windows, before)) for windows, before in self._advanced(draft, steps)]
+        if not parts:
+            return []
+        slots, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return [scores[slots == slot] for slot in np.unique(slots)]
+
+    def _fleet_views(self, model: ConsensusModel, steps: NormalSteps) -> NormalViews:
+        """Return views of all nodes as one that nobody knows has them, thinned to a bounded number."""
+        draft = ConsensusDetector(model, _metadata(steps, self._settings, NOT_YET, {}))
+        stride = max(1, len(steps.rows) // MAX_FLEET_VIEWS)
+        parts: list[NormalViews] = []
+        for windows, before in self._advanced(draft, steps):
+            order = windows.end_ms() // self._settings.step_ms
+            # Nodes take turns, so that a thinned fleet keeps all of them.
+            keep = np.flatnonzero((order + windows.slots) % stride == 0)
+            views = draft.views(windows.take(keep), before[keep])
+            parts.append(NormalViews(windows.slots[keep], order[keep], views))
+        return self._joined(parts)
+
+    def _own_views(self, model: ConsensusModel, steps: NormalSteps, location: Floats) -> NormalViews:
+        """Return the views of one node against its settled baseline."""
+        draft = ConsensusDetector(model, _metadata(steps, self._settings, NOT_YET, {}))
+        settled = model.rule.known(1, location).astype(np.float32)
+        return self._joined(
+            [
+                NormalViews(
+                    windows.slots,
+                    windows.end_ms() // self._settings.step_ms,
+                    draft.views(windows, np.tile(settled, (len(windows), 1))),
+                )
+                for _, windows in self._windows(steps, 0, weight=0)
+            ]
+        )
+
+    def _advanced(self, draft: ConsensusDetector, steps: NormalSteps) -> Iterator[tuple[WindowBatch, NodeState]]:
+        """Yield windows with the states before them, as the worker has them."""
+        for store, windows in self._windows(steps, draft.state_width):
+            slots, node = np.unique(windows.slots, return_inverse=True)
+            state = store.state[slots]
+            fresh = np.flatnonzero(~state.any(axis=1))
+            state[fresh] = draft.prime([store.key_of(int(slot)) for slot in slots[fresh]])
+            before = draft.advance(windows, state, node)
+            store.state[slots] = state
+            yield windows, before
+
+    def _joined(self, parts: Sequence[NormalViews]) -> NormalViews:
+        if not sum(len(part.node) for part in parts):
+            raise FitError(
+                f"no node has {self._settings.window} steps in a row: give a longer recording, or check step_ms"
+            )
+        names = parts[0].views
+        return NormalViews(
+            np.concatenate([part.node for part in parts]),
+            np.concatenate([part.order for part in parts]),
+            {name: np.concatenate([part.views[name] for part in parts]) for name in names},
+        )
+
+    def _windows(
+        self, steps: NormalSteps, state_width: int, weight: int = 1
+    ) -> Iterator[tuple[WindowStore, WindowBatch]]:
+        store = WindowStore(
+            len(steps.fields),
+            window=self._settings.window,
+            step_ms=self._settings.step_ms,
+            idle_ms=NEVER_MS,
+            state_width=state_width,
+        )
+        for start in range(0, len(steps.rows), CHUNK):
+            part = slice(start, start + CHUNK)
+            nobody = np.zeros(len(steps.rows[part]), dtype=np.int32)
+            yield store, store.append(nobody, steps.keys[part], steps.ts_ms[part], steps.rows[part]).windows
+            self._done += weight * len(nobody)
+            self._progress(min(self._done, self._total), self._total)
 
 
-def _heaviness(values: Floats) -> Floats:
-    """Return how much further each column's tail reaches than a Gaussian's of deviation 1, float64 (D,), at least 1."""
-    reach = np.quantile(np.abs(values), TAIL, axis=0)
-    return np.maximum(reach / NormalDist().inv_cdf(0.5 + TAIL / 2), 1.0)
+def _levels(tail: TailFit) -> list[float]:
+    """Return the scores of a warning and of a critical anomaly: ``RARER`` than a false alarm, by the fitted tail."""
+    return [tail.threshold * times ** (1.0 / tail.tail_index) for times in RARER]
 
 
-def _scores_by_node(
-    detector: ConsensusDetector, steps: NormalSteps, settings: FitSettings, progress: Progress
-) -> list[Floats]:
-    parts: list[tuple[NDArray[np.int64], Floats]] = list(
-        _passes(detector, steps, settings, progress, len(steps.rows), measure=False)
+def _metadata(
+    steps: NormalSteps, settings: FitSettings, threshold: ThresholdFit, parameters: dict[str, Any]
+) -> Metadata:
+    training = {
+        "data_sha256": data_hash(steps.ts_ms, steps.rows),
+        "steps": len(steps.rows),
+        "nodes": len(set(steps.keys)),
+        **asdict(settings),
+    }
+    return Metadata(
+        detector=ConsensusDetector.name,
+        fields=steps.fields,
+        window=settings.window,
+        threshold=threshold,
+        parameters=parameters,
+        training=training,
+        versions=library_versions("numpy"),
     )
-    slots = np.concatenate([slot for slot, _ in parts])
-    scores = np.concatenate([score for _, score in parts])
-    return [scores[slots == slot] for slot in np.unique(slots)]
-
-
-def _passes(
-    detector: ConsensusDetector,
-    steps: NormalSteps,
-    settings: FitSettings,
-    progress: Progress,
-    done: int,
-    *,
-    measure: bool,
-) -> Iterator[tuple[NDArray[np.int64], Floats]]:
-    """Run the recording through the same windows, rounds and baselines that the worker uses.
-
-    Yields:
-        the slots of a round's windows, and their deviations (``measure``, thinned to a bounded number) or scores.
-    """
-    store = WindowStore(
-        len(steps.fields), window=settings.window, step_ms=settings.step_ms, state_width=detector.state_width
-    )
-    stride = max(1, len(steps.rows) // MAX_COVARIANCE_ROWS) if measure else 1
-    for start in range(0, len(steps.rows), CHUNK):
-        part = slice(start, start + CHUNK)
-        count = len(steps.rows[part])
-        appended = store.append(np.zeros(count, dtype=np.int32), steps.keys[part], steps.ts_ms[part], steps.rows[part])
-        for number, index in enumerate(rounds(appended.windows.slots)):
-            windows = appended.windows.take(index)
-            state = store.state[windows.slots]
-            result = detector.deviations(windows, state) if measure else detector.score(windows, state)
-            store.state[windows.slots] = state
-            if number % stride == 0:
-                yield windows.slots, result
-        progress(done + start + count, 2 * len(steps.rows))

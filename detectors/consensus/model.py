@@ -1,15 +1,53 @@
-"""The arithmetic of the detector: transform, deviations from the baseline, Mahalanobis distance."""
+"""The arithmetic of the detector: transform, views of a window, parts, and their common score."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.baseline import BaselineRule
+from detectors.consensus.parts import Calibration, Distance, Forecast, Nearest, Part
+from detectors.consensus.views import RECENT, lagged, summary
 
 Floats = NDArray[np.float64]
-PARTS: Final = 3  # of each feature: its newest step, and its mean and deviation over the last steps
+SHORT: Final = "short"  # the last RECENT steps
+LONG: Final = "long"  # the whole window
+CHANGE: Final = "change"  # the last RECENT steps with the steps before each
+VIEW_OF: Final[Mapping[str, str]] = {"distance": SHORT, "nearest": SHORT, "nearest_long": LONG, "forecast": CHANGE}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeModel:
+    """What is normal for one node, or for a fleet: parts by name, each with its calibration."""
+
+    distance: Distance
+    nearest: Nearest
+    nearest_long: Nearest
+    forecast: Forecast
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+
+    def parts(self) -> dict[str, Part]:
+        """Return the parts by name, in a fixed order."""
+        return {name: getattr(self, name) for name in VIEW_OF}
+
+    def surprises(self, views: Mapping[str, Floats]) -> Floats:
+        """Return how unusual each part finds each window, float64 (n, parts)."""
+        columns = [
+            self.calibrations[name].surprise(part.distances(views[VIEW_OF[name]]))
+            for name, part in self.parts().items()
+        ]
+        return np.stack(columns, axis=1)
+
+    def shares(self, views: Mapping[str, Floats], width: int) -> Floats:
+        """Split scores over the features, float64 (n, F), rows summing to 1 (or 0 where nothing is unusual)."""
+        surprise = np.maximum(self.surprises(views), 0.0)
+        total = np.zeros((len(surprise), width))
+        for column, (name, part) in enumerate(self.parts().items()):
+            pull = part.pull(views[VIEW_OF[name]]).reshape(len(surprise), -1, width).sum(axis=1)
+            total += surprise[:, column, None] * pull / np.maximum(pull.sum(axis=1, keepdims=True), 1e-300)
+        return np.asarray(total / np.maximum(total.sum(axis=1, keepdims=True), 1e-300), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +58,15 @@ class ConsensusModel:
         columns: int64 (F,), which of the stream's features are used.
         log: bool (F,), those measured on a log1p scale.
         rule: how a node's baseline starts and moves.
-        recent: steps over which the recent mean and deviation are taken.
-        centre: float64 (3 F,), the usual value of the deviations.
-        spread: float64 (3 F,), their standard deviation.
-        whitening: float64 (3 F, 3 F), W with W Wᵀ the inverse covariance: it gives standardised vectors unit covariance.
+        models: the fleet's model first, then those of nodes that training knew.
+        known: by node id: the number of its model and its usual transformed values, float64 (F,).
     """
 
     columns: NDArray[np.int64]
     log: NDArray[np.bool_]
     rule: BaselineRule
-    recent: int
-    centre: Floats
-    spread: Floats
-    whitening: Floats
+    models: tuple[NodeModel, ...] = ()
+    known: Mapping[str, tuple[int, Floats]] = field(default_factory=dict)
 
     def transformed(self, rows: NDArray[Any]) -> Floats:
         """Return the used features of raw rows (..., all features) on their scale, float64 (..., F)."""
@@ -41,34 +75,25 @@ class ConsensusModel:
 
     def restored(self, values: Floats) -> Floats:
         """Undo ``transformed``: float64 (..., F) back to the features' own units."""
-        return np.asarray(np.where(self.log, np.expm1(values), values), dtype=np.float64)
+        return np.asarray(np.where(self.log, np.expm1(np.maximum(values, 0.0)), values), dtype=np.float64)
 
-    def deviations(self, recent: Floats, state: Floats) -> Floats:
-        """Measure the last steps against the node's baseline.
+    def views(self, window: Floats, state: Floats) -> dict[str, Floats]:
+        """Measure windows against their nodes' baselines.
 
         Args:
-            recent: float64 (n, recent, F), transformed, oldest first.
+            window: float64 (n, steps, F), transformed.
             state: float64 (n, state_width).
 
         Returns:
-            float64 (n, 3 F): the newest step, the mean and the deviation of the recent ones, in scales of the node.
+            ``SHORT`` and ``LONG``: float64 (n, 3 F); ``CHANGE``: float64 (n, RECENT, LAGS F + 1 + F).
         """
-        return deviations(self.rule, recent, state)
+        steps = self.rule.relative(window, state)
+        return {
+            SHORT: summary(steps[:, -RECENT:]),
+            LONG: summary(steps),
+            CHANGE: np.concatenate([lagged(steps), steps[:, -RECENT:]], axis=2),
+        }
 
-    def standardised(self, deviations: Floats) -> Floats:
-        """Return the deviations less their usual value in units of their usual spread, float64 (n, 3 F)."""
-        return (deviations - self.centre) / self.spread
-
-    def distances(self, deviations: Floats) -> Floats:
-        """Return the Mahalanobis distances, float64 (n,), divided by the root of the dimension: about 1 when normal."""
-        whitened = self.standardised(deviations) @ self.whitening
-        return np.sqrt(np.mean(whitened**2, axis=1))
-
-
-def deviations(rule: BaselineRule, recent: Floats, state: Floats) -> Floats:
-    """See ``ConsensusModel.deviations``; apart, because fitting needs it before there is a model."""
-    location, scale = rule.split(state)
-    relative = (recent - location[:, None, :]) / scale[:, None, :]
-    mean = np.mean(relative, axis=1)
-    spread = np.sqrt(np.mean((relative - mean[:, None, :]) ** 2, axis=1))
-    return np.concatenate([relative[:, -1], mean, spread], axis=1)
+    def scores(self, number: int, views: Mapping[str, Floats]) -> Floats:
+        """Return scores by one of the models, float64 (n,): 1 is the median of normal, e its 99th percentile."""
+        return np.asarray(np.exp(np.mean(self.models[number].surprises(views), axis=1)), dtype=np.float64)

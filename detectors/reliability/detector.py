@@ -147,11 +147,6 @@ def parameters_of(plan: FeaturePlan, slope: float, offset: float) -> dict[str, A
     return {"features": plan.to_dict(), "calibration": {"slope": slope, "offset": offset}}
 
 
-def build(metadata: Metadata, model: bytes) -> ReliabilityDetector:
-    """Build a detector that has not been saved yet; its version is filled in by ``save``."""
-    return ReliabilityDetector(metadata, model)
-
-
 def metadata_of(
     fields: tuple[str, ...], window: int, threshold: ThresholdFit, parameters: dict[str, Any], **notes: Any
 ) -> Metadata:

@@ -9,6 +9,7 @@ import xgboost
 from numpy.typing import NDArray
 
 from detectors.artefacts import ThresholdFit, data_hash, library_versions
+from detectors.reliability.calibration import calibrate
 from detectors.reliability.detector import ReliabilityDetector, metadata_of, parameters_of, probability_of
 from detectors.reliability.features import FeaturePlan, window_features
 from detectors.reliability.labels import Labels, current, label_rows
@@ -186,35 +187,35 @@ def train_reliability(
     margin = margins(booster, examples.features)
     slope, offset = calibrate(margin[parts.validation], labels.positive[parts.validation])
     scores = probability_of(margin, slope, offset)
-    measured = _Measured(scores, labels, examples, rows.step_ms)
+    validation = parts.validation
     threshold = fit_threshold(
-        scores[parts.validation],
-        labels.take(parts.validation),
-        examples.nodes[parts.validation],
-        rows.step_ms,
-        rule,
+        scores[validation], labels.take(validation), examples.nodes[validation], rows.step_ms, rule
     )
-    return ReliabilityDetector(
-        metadata_of(
-            rows.fields,
-            window,
-            ThresholdFit(threshold, str(rule), {"validation_rows": int(parts.validation.sum())}),
-            parameters_of(plan, slope, offset),
-            training={
-                "recipe": {name: value for name, value in asdict(recipe).items() if name != "threads"},
-                "rows": len(rows),
-                "incidents": len(standing),
-                "data_sha256": data_hash(rows.ts_ms, rows.values),
-            },
-            versions=library_versions("xgboost-cpu", "numpy"),
-            metrics={
-                "validation": measured.part(parts.validation, threshold),
-                "test": measured.part(parts.test, threshold),
-                "test_unseen_nodes": measured.part(parts.test & parts.unseen, threshold),
-            },
-        ),
-        bytes(booster.save_raw("json")),
+    measured = _Measured(scores, labels, examples, rows.step_ms)
+    metadata = metadata_of(
+        rows.fields,
+        window,
+        ThresholdFit(threshold, str(rule), {"validation_rows": int(validation.sum())}),
+        parameters_of(plan, slope, offset),
+        training=_origin(rows, standing, recipe),
+        versions=library_versions("xgboost-cpu", "numpy"),
+        metrics={
+            "validation": measured.part(validation, threshold),
+            "test": measured.part(parts.test, threshold),
+            "test_unseen_nodes": measured.part(parts.test & parts.unseen, threshold),
+        },
     )
+    return ReliabilityDetector(metadata, bytes(booster.save_raw("json")))
+
+
+def _origin(rows: NodeRows, standing: Sequence[Incident], recipe: Recipe) -> dict[str, Any]:
+    """Return what the artefact says of its making; threads change nothing and are left out."""
+    return {
+        "recipe": {name: value for name, value in asdict(recipe).items() if name != "threads"},
+        "rows": len(rows),
+        "incidents": len(standing),
+        "data_sha256": data_hash(rows.ts_ms, rows.values),
+    }
 
 
 def grow(
@@ -246,37 +247,6 @@ def grow(
 def margins(booster: xgboost.Booster, features: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the trees' margins (log odds before calibration): float64 (n,)."""
     return np.asarray(booster.inplace_predict(features, predict_type="margin", validate_features=False), np.float64)
-
-
-def calibrate(margin: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """Fit slope and offset of the probability by maximum likelihood (Platt's smoothed targets, Newton's method).
-
-    Platt, "Probabilistic outputs for support vector machines", 1999; the smoothing keeps both finite even where the
-    margins separate the classes.
-
-    Returns:
-        slope > 0 and offset.
-
-    Raises:
-        ValueError: larger margins do not mean more incidents, so the model has learnt nothing that holds.
-    """
-    hits = int(positive.sum())
-    target = np.where(positive, (hits + 1.0) / (hits + 2.0), 1.0 / (len(positive) - hits + 2.0))
-    design = np.column_stack([margin, np.ones(len(margin))])
-    weights = np.array([1.0, 0.0])
-    for _ in range(50):
-        probability = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -36.0, 36.0)))
-        spread = probability * (1.0 - probability) + 1e-12
-        hessian = design.T @ (design * spread[:, None]) + 1e-6 * np.eye(2)
-        step = np.linalg.solve(hessian, design.T @ (target - probability))
-        # Newton's method can overshoot far from the optimum: no step moves a parameter by more than 2.
-        step *= min(1.0, 2.0 / float(np.abs(step).max() + 1e-12))
-        weights += step
-        if float(np.abs(step).max()) < 1e-10:
-            break
-    if weights[0] <= 0.0:
-        raise ValueError("on validation rows a higher score does not mean more incidents: labels and rows do not match")
-    return float(weights[0]), float(weights[1])
 
 
 @dataclass(frozen=True, slots=True)

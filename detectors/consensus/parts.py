@@ -1,0 +1,182 @@
+"""The parts of a score: three ways in which a window can be unusual, each calibrated on normal telemetry.
+
+Every part turns views into a squared distance, and a distance into a surprise: its logarithm, 0 at the median of normal
+telemetry and 1 at its 99th percentile, so that parts can be averaged.
+"""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+NEIGHBOURS: Final = 5
+RIDGE: Final = 1e-2  # added to the correlations' diagonal: directions that hardly ever moved must not decide alone
+MIN_SPREAD: Final = 0.1  # views are in scales: what strays less than this never moved, rounding aside
+TAIL: Final = 0.999  # quantile at which tails are compared
+TINY: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A learned measure of views: centre, spread, and a whitening of what is left.
+
+    Attributes:
+        centre: float64 (D,).
+        spread: float64 (D,), positive.
+        whitening: float64 (D, D).
+    """
+
+    centre: Floats
+    spread: Floats
+    whitening: Floats
+
+    def standardised(self, views: Floats) -> Floats:
+        """Return views (..., D) less their usual value, in units of their usual spread."""
+        return (views - self.centre) / self.spread
+
+    def pull(self, differences: Floats) -> Floats:
+        """Split squared lengths over the dimensions: float64 (n, D) differences, standardised, to shares (n, D)."""
+        return np.maximum(differences * ((differences @ self.whitening) @ self.whitening.T), 0.0)
+
+
+def fit_metric(views: Floats, *, power: float = 1.0) -> Metric:
+    """Learn a metric from normal views.
+
+    Spreads are standard deviations, but no smaller than the tail asks for: what strays far now and then in normal
+    operation (one-second spikes of a latency quantile) must stray further before it counts. Dimensions that never moved
+    keep the unit of their scale and stand alone.
+
+    Args:
+        views: float64 (n, D).
+        power: 1 whitens fully (Mahalanobis); 1/2 halfway, which keeps large directions large (for neighbours).
+    """
+    centre, spread = views.mean(axis=0), views.std(axis=0)
+    still = spread < MIN_SPREAD
+    spread = np.where(still, 1.0, spread)
+    spread = spread * _heaviness((views - centre) / spread)
+    standardised = (views - centre) / spread
+    correlation = standardised.T @ standardised / len(views) + np.diag(still + RIDGE)
+    variances, directions = np.linalg.eigh(correlation)
+    return Metric(centre, spread, directions * variances ** (-power / 2.0))
+
+
+def _heaviness(values: Floats) -> Floats:
+    """Return how much further each column's tail reaches than a Gaussian's of deviation 1, float64 (D,), at least 1."""
+    reach = np.quantile(np.abs(values), TAIL, axis=0)
+    return np.asarray(np.maximum(reach / NormalDist().inv_cdf(0.5 + TAIL / 2.0), 1.0), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Median and 99th percentile of the logarithm of a part's distances in normal telemetry."""
+
+    median: float
+    high: float
+
+    def surprise(self, distances: Floats) -> Floats:
+        """Return surprises, float64 of the distances' shape."""
+        return np.asarray((np.log(distances + TINY) - self.median) / (self.high - self.median), dtype=np.float64)
+
+
+def calibrate(distances: Floats) -> Calibration:
+    """Fit a calibration to float64 (n,) distances of normal telemetry."""
+    logs = np.log(distances + TINY)
+    median, high = (float(value) for value in np.quantile(logs, [0.5, 0.99]))
+    return Calibration(median, max(high, median + 1e-3))
+
+
+class Part(Protocol):
+    """One way to be unusual."""
+
+    def distances(self, views: Floats) -> Floats:
+        """Return squared distances, float64 (n,)."""
+        ...
+
+    def pull(self, views: Floats) -> Floats:
+        """Split them over the view's last dimension, float64 (n, D), non-negative."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """Mahalanobis distance of a summary view: unusual as a combination."""
+
+    metric: Metric
+
+    def distances(self, views: Floats) -> Floats:
+        """See ``Part``; views float64 (n, D)."""
+        whitened = self.metric.standardised(views) @ self.metric.whitening
+        return np.asarray(np.sum(whitened**2, axis=1), dtype=np.float64)
+
+    def pull(self, views: Floats) -> Floats:
+        """See ``Part``."""
+        return self.metric.pull(self.metric.standardised(views))
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Distance to the fifth nearest of the normal views: unlike anything seen, whatever the shape of normal.
+
+    Attributes:
+        metric: whitened halfway.
+        places: float64 (m, D), normal views, whitened.
+    """
+
+    metric: Metric
+    places: Floats
+
+    def squares(self, views: Floats) -> Floats:
+        """Return the squared distances to every place, float64 (n, m)."""
+        own = self.metric.standardised(views) @ self.metric.whitening
+        across = own @ self.places.T
+        squares = np.sum(own**2, axis=1)[:, None] + np.sum(self.places**2, axis=1) - 2.0 * across
+        return np.asarray(np.maximum(squares, 0.0), dtype=np.float64)
+
+    def distances(self, views: Floats) -> Floats:
+        """See ``Part``; views float64 (n, D)."""
+        return kth_smallest(self.squares(views))
+
+    def pull(self, views: Floats) -> Floats:
+        """See ``Part``: the way to the middle of the nearest places."""
+        nearest = np.argpartition(self.squares(views), NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
+        own = self.metric.standardised(views) @ self.metric.whitening
+        way = own - self.places[nearest].mean(axis=1)
+        return self.metric.pull(way @ np.linalg.inv(self.metric.whitening))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Mean distance of the last steps from what the steps before them foretold: unusual as a change.
+
+    Attributes:
+        weights: float64 (L, F), from lagged steps to the forecast.
+        metric: of the errors.
+    """
+
+    weights: Floats
+    metric: Metric
+
+    def errors(self, views: Floats) -> Floats:
+        """Return forecast errors, float64 (n, steps, F), of views (n, steps, L + F): lagged steps, then the step."""
+        lagged = views.shape[2] - self.weights.shape[1]
+        return views[:, :, lagged:] - views[:, :, :lagged] @ self.weights
+
+    def distances(self, views: Floats) -> Floats:
+        """See ``Part``."""
+        squares = np.sum((self.metric.standardised(self.errors(views)) @ self.metric.whitening) ** 2, axis=2)
+        return np.asarray(np.mean(squares, axis=1), dtype=np.float64)
+
+    def pull(self, views: Floats) -> Floats:
+        """See ``Part``: float64 (n, F)."""
+        errors = self.metric.standardised(self.errors(views))
+        pull = self.metric.pull(errors.reshape(-1, errors.shape[2])).reshape(errors.shape)
+        return np.asarray(np.sum(pull, axis=1), dtype=np.float64)
+
+
+def kth_smallest(squares: Floats) -> Floats:
+    """Return the ``NEIGHBOURS``-th smallest of each row, float64 (n,)."""
+    place = min(NEIGHBOURS, squares.shape[1]) - 1
+    return np.asarray(np.partition(squares, place, axis=1)[:, place], dtype=np.float64)
