@@ -65,15 +65,22 @@ class Publisher:
         properties: librdkafka properties, ``transactional.id`` and ``transaction.timeout.ms`` among them.
         stop: ends waiting for a Kafka that is away.
         count: told the end of each transaction: ``committed``, ``aborted``, ``abandoned`` or ``expired``.
+        alive: called between attempts, however long Kafka is away: waiting is no standstill.
     """
 
     def __init__(
-        self, properties: Properties, *, stop: StopRequest, count: Callable[[str], None] = lambda _: None
+        self,
+        properties: Properties,
+        *,
+        stop: StopRequest,
+        count: Callable[[str], None] = lambda _: None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._properties = properties
         self._expires_s = float(properties.get("transaction.timeout.ms", 60_000)) / 1000
         self._stop = stop
         self._count = count
+        self._alive = alive
         self._producer = self._make()
         self._opened = False
 
@@ -217,6 +224,7 @@ class Publisher:
     def _pause(self, seconds: float, give_up: Callable[[], bool] | None = None) -> None:
         if self._stop.overdue if give_up is None else give_up():
             raise BatchAbandonedError("asked to stop while Kafka is away")
+        self._alive()
         self._stop.pause(seconds)
 
     def _replace(self) -> None:

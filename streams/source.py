@@ -154,7 +154,9 @@ class Source:
         metadata = self._consumer.consumer_group_metadata()
         return metadata if self._consumer.memberid() else None
 
-    def rewind_to_committed(self, partitions: Mapping[Partition, int], *, stop: StopRequest) -> None:
+    def rewind_to_committed(
+        self, partitions: Mapping[Partition, int], *, stop: StopRequest, alive: Callable[[], None] = lambda: None
+    ) -> None:
         """Read on from what the group has committed, in the partitions that are still this worker's.
 
         Waits while Kafka is away, or a transaction over these partitions is still open.
@@ -162,6 +164,7 @@ class Source:
         Args:
             partitions: which, and where to go on where nothing is committed yet.
             stop: ends the waiting.
+            alive: called between attempts.
         """
         mine = [TopicPartition(*each) for each in partitions if each in self._assigned]
         while mine and not stop.requested:
@@ -169,6 +172,7 @@ class Source:
                 committed = self._consumer.committed(mine, timeout=COMMITTED_SECONDS)
             except KafkaException as error:
                 log.warning("waiting for Kafka", call="committed", error=error.args[0].str())
+                alive()
                 stop.pause(COMMITTED_PAUSE_SECONDS)
                 continue
             found = {(each.topic, each.partition): each.offset for each in committed}

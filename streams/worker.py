@@ -108,6 +108,7 @@ class Worker:
             ),
             stop=self._stop,
             count=self.monitor.metrics.ended,
+            alive=self.monitor.health.beat,
         )
         if redis is not None:
             self.monitor.view = RedisView(
@@ -213,7 +214,7 @@ class Worker:
         for partition in batch.offsets:
             if partition in self.lifecycle.held:
                 self._forget(partition)
-        self._source.rewind_to_committed(batch.starts, stop=self._stop)
+        self._source.rewind_to_committed(batch.starts, stop=self._stop, alive=self.monitor.health.beat)
 
     def _check_limits(self, batch: Batch) -> None:
         for partition, bad in batch.rejected.items():
