@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from detectors.artefacts import ArtefactError
 from detectors.consensus.baseline import BaselineRule
 from detectors.consensus.model import VIEW_OF, ConsensusModel, NodeModel
-from detectors.consensus.parts import Calibration, Distance, Forecast, Metric, Nearest
+from detectors.consensus.parts import GROUPS, Calibration, Distance, Forecast, Metric, Nearest
 
 Arrays = Mapping[str, NDArray[Any]]
 FILE: Final = "model.safetensors"
@@ -110,8 +110,8 @@ def _metric(arrays: Arrays, part: str, size: int) -> Metric:
 
 def _places(arrays: Arrays, name: str, size: int) -> NDArray[np.float64]:
     places = _shaped(arrays, name, (len(arrays[name]), size))
-    if len(places) < 1:
-        raise ValueError(f"{name} is empty")
+    if len(places) < 1 or len(places) % GROUPS:
+        raise ValueError(f"{name} has {len(places)} rows, not a multiple of {GROUPS}")
     return places
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.model import CHANGE, LONG, SHORT, VIEW_OF, NodeModel
-from detectors.consensus.parts import Distance, Forecast, Nearest, calibrate, fit_metric, kth_smallest
+from detectors.consensus.parts import GROUPS, Distance, Forecast, Nearest, calibrate, fit_metric
 from detectors.consensus.views import LAGS
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ def learn_model(normal: NormalViews) -> NodeModel:
     itself among the places either.
     """
     short, long = normal.views[SHORT], normal.views[LONG]
-    chosen = np.unique(np.linspace(0, len(short) - 1, min(PLACES, len(short))).astype(np.int64))
+    chosen = _places(len(short))
     nearest, nearest_long = _nearest(short, chosen), _nearest(long, chosen)
     model = NodeModel(Distance(fit_metric(short)), nearest, nearest_long, _forecast(normal.views[CHANGE]))
     distances = {
@@ -49,6 +49,13 @@ def learn_model(normal: NormalViews) -> NodeModel:
         "forecast": model.forecast.distances(normal.views[CHANGE]),
     }
     return replace(model, calibrations={name: calibrate(distances[name]) for name in VIEW_OF})
+
+
+def _places(count: int) -> NDArray[np.int64]:
+    """Choose views to keep as places, spread over the recording, one group after another; int64 (GROUPS m,)."""
+    size = max(1, min(PLACES, count) // GROUPS)
+    spread = np.linspace(0, count - 1, size * GROUPS).astype(np.int64)
+    return np.asarray(spread.reshape(size, GROUPS).T.reshape(-1), dtype=np.int64)
 
 
 def _nearest(views: Floats, chosen: NDArray[np.int64]) -> Nearest:
@@ -61,11 +68,12 @@ def _distances_apart(part: Nearest, views: Floats, normal: NormalViews, chosen: 
     result = np.empty(len(views))
     for start in range(0, len(views), BLOCK):
         block = slice(start, start + BLOCK)
-        squares = part.squares(views[block])
+        own = part.whitened(views[block])
+        beyond = part.beyond(own)
         same = normal.node[block, None] == normal.node[chosen]
         close = np.abs(normal.order[block, None] - normal.order[chosen]) < APART
-        squares[same & close] = np.inf
-        result[block] = kth_smallest(squares)
+        beyond[(same & close).reshape(beyond.shape)] = np.inf
+        result[block] = part.nearest(own, beyond)
     finite = np.isfinite(result)
     # A recording too short to hold places far enough from a step calibrates without that step.
     return result[finite] if finite.any() else part.distances(views)

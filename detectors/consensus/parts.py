@@ -5,6 +5,7 @@ telemetry and 1 at its 99th percentile, so that parts can be averaged.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 from typing import Final, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-NEIGHBOURS: Final = 5
+GROUPS: Final = 4
 RIDGE: Final = 1e-2  # added to the correlations' diagonal: directions that hardly ever moved must not decide alone
 MIN_SPREAD: Final = 0.1  # views are in scales: what strays less than this never moved, rounding aside
 TAIL: Final = 0.999  # quantile at which tails are compared
@@ -116,33 +117,50 @@ class Distance:
         return self.metric.pull(self.metric.standardised(views))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Nearest:
-    """Distance to the fifth nearest of the normal views: unlike anything seen, whatever the shape of normal.
+    """Distance to the nearest of the normal views: unlike anything seen, whatever the shape of normal.
+
+    The places are ``GROUPS`` samples of normal; the distance is the mean of the distances to the nearest of each, which
+    is as steady as a distance to the k-th neighbour and needs no sorting.
 
     Attributes:
         metric: whitened halfway.
-        places: float64 (m, D), normal views, whitened.
+        places: float64 (GROUPS m, D), normal views, whitened, one sample after another.
     """
 
     metric: Metric
     places: Floats
 
-    def squares(self, views: Floats) -> Floats:
-        """Return the squared distances to every place, float64 (n, m)."""
-        own = self.metric.standardised(views) @ self.metric.whitening
-        across = own @ self.places.T
-        squares = np.sum(own**2, axis=1)[:, None] + np.sum(self.places**2, axis=1) - 2.0 * across
-        return np.asarray(np.maximum(squares, 0.0), dtype=np.float64)
+    @cached_property
+    def _table(self) -> Floats:
+        """What a place adds to a squared distance: float64 (D + 1, places)."""
+        return np.concatenate([-2.0 * self.places.T, np.sum(self.places**2, axis=1)[None, :]])
+
+    def whitened(self, views: Floats) -> Floats:
+        """Return views (n, D) in the space of the places."""
+        return self.metric.standardised(views) @ self.metric.whitening
+
+    def beyond(self, whitened: Floats) -> Floats:
+        """Return squared distances to every place less the view's own square, float64 (n, GROUPS, m)."""
+        extended = np.concatenate([whitened, np.ones((len(whitened), 1))], axis=1)
+        return (extended @ self._table).reshape(len(whitened), GROUPS, -1)
 
     def distances(self, views: Floats) -> Floats:
         """See ``Part``; views float64 (n, D)."""
-        return kth_smallest(self.squares(views))
+        own = self.whitened(views)
+        return self.nearest(own, self.beyond(own))
+
+    def nearest(self, whitened: Floats, beyond: Floats) -> Floats:
+        """Return squared distances to the nearest places, float64 (n,)."""
+        mean = np.mean(np.min(beyond, axis=2), axis=1) + np.sum(whitened**2, axis=1)
+        return np.asarray(np.maximum(mean, 0.0), dtype=np.float64)
 
     def pull(self, views: Floats) -> Floats:
         """See ``Part``: the way to the middle of the nearest places."""
-        nearest = np.argpartition(self.squares(views), NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
-        own = self.metric.standardised(views) @ self.metric.whitening
+        own = self.whitened(views)
+        beyond = self.beyond(own)
+        nearest = np.argmin(beyond, axis=2) + np.arange(GROUPS) * beyond.shape[2]
         way = own - self.places[nearest].mean(axis=1)
         return self.metric.pull(way @ np.linalg.inv(self.metric.whitening))
 
@@ -174,9 +192,3 @@ class Forecast:
         errors = self.metric.standardised(self.errors(views))
         pull = self.metric.pull(errors.reshape(-1, errors.shape[2])).reshape(errors.shape)
         return np.asarray(np.sum(pull, axis=1), dtype=np.float64)
-
-
-def kth_smallest(squares: Floats) -> Floats:
-    """Return the ``NEIGHBOURS``-th smallest of each row, float64 (n,)."""
-    place = min(NEIGHBOURS, squares.shape[1]) - 1
-    return np.asarray(np.partition(squares, place, axis=1)[:, place], dtype=np.float64)

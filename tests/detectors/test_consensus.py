@@ -1,0 +1,158 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.artefacts import ArtefactError, read_artefact, write_artefact
+from detectors.consensus.baseline import BaselineRule
+from detectors.consensus.detector import ConsensusDetector
+from detectors.consensus.encoding import FILE, decode_model, encode_model
+from detectors.consensus.fit import FitError, FitSettings, fit_consensus
+from detectors.thresholds import ThresholdError
+from features.batch import WindowBatch
+from tests.detectors.consensus_samples import FIELDS, START_MS, fitted, fleet, scored
+
+
+def disturbed(nodes: int, steps: int, seed: int, at: int, column: int, factor: float, length: int = 1) -> tuple:
+    """A fresh fleet in which node n0 shows ``factor`` times its usual value for ``length`` steps."""
+    run = fleet(nodes, steps, seed)
+    rows = run.rows.copy()
+    first = [i for i, key in enumerate(run.keys) if key == "n0"][at : at + length]
+    rows[first, column] = rows[first, column] * factor + (factor if column in {0, 3} else 0)
+    times = {int(run.ts_ms[i]) for i in first}
+    return type(run)(run.fields, run.keys, run.ts_ms, rows, run.used, run.log), times
+
+
+@pytest.mark.parametrize(("column", "factor"), [(0, 60.0), (1, 3.0), (3, 2.0)])
+def test_a_fault_is_seen_at_its_first_step_on_nodes_the_model_never_saw(column: int, factor: float) -> None:
+    detector = fitted()
+    run, times = disturbed(5, 150, 77, 100, column, factor)
+
+    scores = scored(detector, run)
+
+    assert {at for (key, at), (score, _, _) in scores.items() if key == "n0" and score > detector.threshold} >= times
+    others = [score for (key, _), (score, _, _) in scores.items() if key != "n0"]
+    assert max(others) < detector.threshold
+
+
+def test_one_second_spikes_of_the_tail_that_normal_telemetry_has_raise_no_alarm() -> None:
+    detector = fitted()
+    scores = [score for score, _, _ in scored(detector, fleet(8, 600, 1234)).values()]
+
+    assert np.mean(np.array(scores) > detector.threshold) < 1e-3
+    assert 0.7 < np.median(scores) < 1.4, "1 is the median of normal telemetry"
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(1, 399), max_size=12))
+@pytest.mark.parametrize("know_nodes", [False, True])
+def test_scores_and_states_do_not_depend_on_how_the_log_is_cut_to_the_bit(know_nodes: bool, cuts: list[int]) -> None:
+    detector, run = fitted(know_nodes=know_nodes), fleet(5, 80, 9)
+    whole, cut = scored(detector, run), scored(detector, run, tuple(set(cuts)))
+
+    assert whole.keys() == cut.keys()
+    for place, (score, before, _) in whole.items():
+        assert cut[place][0] == score, place
+        np.testing.assert_array_equal(cut[place][1], before)
+
+
+def test_contributions_name_the_feature_its_value_and_what_was_expected() -> None:
+    detector = fitted()
+    run, times = disturbed(3, 120, 5, 100, 1, 4.0)
+    (at,) = times
+    score, before, window = scored(detector, run)["n0", at]
+
+    (reasons,) = detector.contributions(window, before[None, :])
+
+    assert score > detector.threshold
+    # p50 moved away from its level and from p99, which moves with it.
+    assert {reasons[0].feature, reasons[1].feature} == {"latency_p50", "latency_p99"}
+    assert sum(reason.share for reason in reasons) <= 1.0 + 1e-6
+    p50 = next(reason for reason in reasons if reason.feature == "latency_p50")
+    assert p50.value == pytest.approx(float(window.last()[0, 1]))
+    assert p50.expected_low < p50.expected_high < p50.value
+
+
+def test_a_fault_of_minutes_hardly_moves_the_baseline_and_a_change_that_stays_is_learned_anew() -> None:
+    rule = BaselineRule(np.array([0.1]), settle=100, relearn=900)
+    state = rule.start(np.full((1, 30, 1), 2.0))
+    for _ in range(120):
+        state, due = rule.moved(state, np.array([[2.0]]))
+    before = state[0, 3]
+    for step in range(180):
+        state, due = rule.moved(state, np.array([[5.0]]))
+        assert not due.any(), step
+    assert abs(state[0, 3] - before) < 0.25, "three minutes at thirty scales away moved it by more than 2.5 scales"
+    for _ in range(721):
+        state, due = rule.moved(state, np.array([[5.0]]))
+    assert due.tolist() == [True]
+
+
+def test_known_nodes_begin_with_their_own_settled_baseline_and_others_with_none() -> None:
+    detector = fitted(know_nodes=True)
+    known, unknown = detector.prime(["n3", "stranger"])
+
+    assert known[:2].tolist() == [4, detector.model.rule.memory]
+    assert not unknown.any()
+    assert not fitted().model.known
+
+
+def test_an_artefact_comes_back_to_the_bit_and_scores_the_same(tmp_path: Path) -> None:
+    detector = fitted(know_nodes=True)
+    detector.save(tmp_path)
+    loaded = ConsensusDetector.load(tmp_path)
+    run = fleet(4, 60, 3)
+
+    assert {at: each[0] for at, each in scored(loaded, run).items()} == {
+        at: each[0] for at, each in scored(detector, run).items()
+    }
+    assert (loaded.version, loaded.threshold, loaded.levels) == (detector.version, detector.threshold, detector.levels)
+    assert loaded.threshold < loaded.levels[0] < loaded.levels[1]
+
+
+def test_the_same_data_gives_the_same_model_version(tmp_path: Path) -> None:
+    versions = set()
+    for place in ("a", "b"):
+        detector = fit_consensus(fleet(9, 120, 4), FitSettings(know_nodes=False))
+        detector.save(tmp_path / place)
+        versions.add(detector.version)
+    assert len(versions) == 1
+
+
+def test_damaged_models_are_refused_in_words(tmp_path: Path) -> None:
+    encoded = encode_model(fitted().model)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        broken = bytearray(encoded[: int(rng.integers(0, len(encoded)))])
+        with pytest.raises(ArtefactError, match="train it again"):
+            decode_model(tmp_path, bytes(broken))
+    poisoned = replace(fitted().model, rule=replace(fitted().model.rule, scale=np.full(4, np.nan)))
+    with pytest.raises(ArtefactError, match="not finite"):
+        decode_model(tmp_path, encode_model(poisoned))
+
+
+def test_an_artefact_whose_weights_come_from_another_run_does_not_load(tmp_path: Path) -> None:
+    fitted().save(tmp_path / "a")
+    other = read_artefact(tmp_path / "a", "consensus")
+    write_artefact(tmp_path / "b", other.metadata, {FILE: encode_model(fitted(know_nodes=True).model)})
+    (tmp_path / "a" / FILE).write_bytes((tmp_path / "b" / FILE).read_bytes())
+    with pytest.raises(ArtefactError, match=r"checksum|bytes"):
+        ConsensusDetector.load(tmp_path / "a")
+
+
+def test_too_little_to_learn_from_is_said_in_words() -> None:
+    with pytest.raises(FitError, match="30 steps in a row"):
+        fit_consensus(fleet(10, 20, 1), FitSettings())
+    with pytest.raises((ThresholdError, FitError)):
+        fit_consensus(fleet(1, 45, 1), FitSettings())
+
+
+def test_no_windows_give_no_scores() -> None:
+    empty = WindowBatch.empty(30, len(FIELDS))
+    detector = fitted()
+    state = np.zeros((0, detector.state_width), dtype=np.float32)
+    assert detector.score(empty, detector.advance(empty, state, np.empty(0, dtype=np.int64))).shape == (0,)
+    assert START_MS > 0
