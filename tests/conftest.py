@@ -6,5 +6,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kafka",
         default="embedded",
         metavar="embedded|apache|HOST:PORT",
-        help="broker of the integration tests: the embedded one, an Apache Kafka started from beside the repository, or yours",
+        help="broker of the integration tests: embedded, an Apache Kafka started from beside the repository, or yours",
     )

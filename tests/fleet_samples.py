@@ -24,7 +24,7 @@ class Telemetry(NamedTuple):
 
 
 class PeakDetector:
-    """Score: the largest latency_p99 of the newest three steps, milliseconds. Flags above 50; warning 80, critical 120."""
+    """Score: the largest latency_p99 of the newest three steps, ms. Flags above 50; warning 80, critical 120."""
 
     state_width = 0
     name = "peak"
