@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from features.batch import WindowBatch
-from features.scaling import RobustScaler
+from features.scaling import LIMIT, RobustScaler
 
 ROWS = np.array([[0.0, 7.0], [1.0, 7.0], [2.0, 7.0], [3.0, 7.0], [4.0, 7.0]])
 
@@ -67,7 +67,9 @@ def test_a_row_scales_the_same_in_any_company(rows: np.ndarray, log1p: bool) -> 
 @given(matrices)
 def test_scaling_can_be_undone(rows: np.ndarray) -> None:
     scaler = RobustScaler.fit(rows)
-    back = scaler.inverse(scaler.transform(rows))
+    scaled = scaler.transform(rows)
+    assume((np.abs(scaled) < LIMIT).all())  # what is cut off there cannot come back
+    back = scaler.inverse(scaled)
     largest = np.abs(rows).max(axis=0) + np.abs(np.array(scaler.center))
     assert (np.abs(back - rows) <= 1e-5 * largest + 1e-30).all()
 
