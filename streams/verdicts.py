@@ -4,12 +4,15 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.scoring import Verdicts
 from schemas.codec import Decoded
 from schemas.outputs import Anomaly
 
 __all__ = ["NodeAnomaly", "NodeVerdict", "newest_verdicts"]
+
+LARGEST_RATIO = 1e300
 
 
 class NodeAnomaly(msgspec.Struct, frozen=True, gc=False):
@@ -89,7 +92,7 @@ def _of_detector(
     newest = {keys[record]: i for record, i in zip(verdicts.records[order].tolist(), order.tolist(), strict=True)}
     chosen = np.fromiter(newest.values(), dtype=np.int64, count=len(newest))
     scores = verdicts.scores[chosen]
-    ratios = scores / verdicts.threshold if verdicts.threshold else scores
+    ratios = _ratios(scores, verdicts.threshold)
     columns = zip(
         newest,
         verdicts.records[chosen].tolist(),
@@ -120,6 +123,13 @@ def _of_detector(
             )
         )
     return found
+
+
+def _ratios(scores: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+    """Divide scores by the threshold: finite, whatever the threshold (JSON and sorted sets know no infinity)."""
+    with np.errstate(over="ignore"):
+        ratios = scores / threshold if threshold else scores
+    return np.clip(ratios, -LARGEST_RATIO, LARGEST_RATIO)
 
 
 def _node_anomaly(anomaly: Anomaly | None) -> NodeAnomaly | None:

@@ -4,6 +4,7 @@ from fleet_samples import START_MS, fleet, scorer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.scoring import Verdicts
 from schemas.codec import RecordCodec
 from schemas.streams import CONSENSUS
 from streams.verdicts import NodeAnomaly, NodeVerdict, newest_verdicts
@@ -57,3 +58,11 @@ def test_merging_keeps_the_newest_verdict_and_the_newest_anomaly_in_any_order(
 
 def test_a_verdict_without_anomaly_says_nothing_of_one_on_the_wire() -> None:
     assert b"anomaly" not in msgspec.json.encode(verdict(1, None))
+
+
+def test_the_ratio_of_a_tiny_threshold_is_still_a_number_that_json_knows() -> None:
+    messages = fleet(1, range(30))
+    decoded = RecordCodec(CONSENSUS).decode([each.key for each in messages], [each.value for each in messages])
+    verdicts = Verdicts("d", "v", 5e-324, np.array([29]), np.array([10.0]), np.array([True]))
+    [found] = newest_verdicts("consensus", decoded, [verdicts], [])
+    assert found.ratio == 1e300

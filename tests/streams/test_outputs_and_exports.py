@@ -1,0 +1,51 @@
+import subprocess
+import sys
+
+import pytest
+from fleet_samples import consensus, fleet, message, offline
+
+import streams
+from schemas.codec import decode_anomaly
+from schemas.errors import ErrorCode
+from streams import Batch, KafkaConfig
+from streams.dead_letters import DeadLetter
+from streams.outputs import LEAST_DEAD_LETTER_BYTES, Outputs
+from streams.processor import StateRecord
+
+KAFKA = KafkaConfig(topics={"anomalies": "found", "dead-letters": "broken"})
+
+
+def test_a_batch_becomes_anomalies_dead_letters_and_states_under_their_keys() -> None:
+    [anomaly, *_] = offline(fleet(1, range(31), faults={("n0", 30): 99.0}))
+    letter = DeadLetter("t", 0, 5, b"k", b"v", ErrorCode.NOT_JSON, "no JSON")
+    batch = Batch(anomalies=[anomaly], dead_letters=[letter], states=[StateRecord("state", b"n0", None)])
+    records = Outputs(KAFKA, dead_letter_max_bytes=2048).records(batch)
+    assert [(each.topic, each.key) for each in records] == [("found", b"n0"), ("broken", b"k"), ("state", b"n0")]
+    assert decode_anomaly(records[0].value or b"") == anomaly
+    assert records[2].value is None
+    assert Outputs(KAFKA, dead_letter_max_bytes=2048).topics == ("found", "broken")
+
+
+def test_dead_letters_shrink_by_halves_down_to_what_still_shows_something() -> None:
+    outputs = Outputs(KAFKA, dead_letter_max_bytes=5000)
+    sizes = []
+    while outputs.shrink():
+        sizes.append(outputs.dead_letter_max_bytes)
+    assert sizes == [2500, 1250, LEAST_DEAD_LETTER_BYTES]
+    value = message(consensus("n", 0, region="r" * 60_000)).value
+    letter = DeadLetter("t", 0, 5, b"k", value, ErrorCode.TOO_LARGE, "too large")
+    [record] = outputs.records(Batch(dead_letters=[letter]))
+    assert len(record.value or b"") == LEAST_DEAD_LETTER_BYTES - 1
+
+
+def test_every_exported_name_is_there() -> None:
+    assert all(getattr(streams, name) is not None for name in streams.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = streams.nothing
+
+
+def test_reading_settings_loads_no_client_and_no_model_library() -> None:
+    heavy = "confluent_kafka redis prometheus_client torch onnxruntime xgboost numpy".split()
+    code = f"import sys, streams, streams.config; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
