@@ -53,6 +53,7 @@ COMMANDS = (
     Command("replay", "vigil.cli.replay", DATA, "Publish a recording to Kafka, in real time, faster or flat out."),
     Command("simulate", "vigil.cli.simulate", DATA, "Publish or record a simulated fleet with labelled faults."),
     Command("train", "vigil.cli.train", MODELS, "Train a detector on your own telemetry.", group=True),
+    Command("evaluate", "vigil.cli.evaluate", MODELS, "Measure a detector on labelled recordings, beside baselines."),
     Command("topics", "vigil.cli.topics", CARE, "Create, list and describe the Kafka topics.", group=True),
     Command(
         "config", "vigil.cli.config", CARE, "Show the settings with where each came from, or check them.", group=True

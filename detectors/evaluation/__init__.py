@@ -1,0 +1,1 @@
+"""Measuring detectors on labelled recordings, beside simple baselines, in one run."""

@@ -1,0 +1,116 @@
+"""A recording through windows, states and scores, as the worker would do it: for fitting, evaluation and tests."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.protocol import Detector, NodeState, Scores, StatefulDetector
+from features.batch import WindowBatch
+from features.windows import WindowStore
+from schemas.outputs import Contribution
+
+NEVER_MS: Final = 4_000_000_000_000
+"""Idle time after which a node is forgotten: in a recording no node is."""
+
+_STEPS_AT_ONCE: Final = 8_192
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Telemetry in log order.
+
+    Attributes:
+        keys: n node ids.
+        ts_ms: int64 (n,), event time, milliseconds.
+        rows: float32 (n, F), finite.
+        step_ms: nominal milliseconds between a node's steps.
+    """
+
+    keys: Sequence[str]
+    ts_ms: NDArray[np.int64]
+    rows: NDArray[np.float32]
+    step_ms: int
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSteps:
+    """What a detector said of each step.
+
+    Attributes:
+        scores: float64 (n,); NaN where there was no verdict: the window was not complete, or the step came too late.
+        explained: contributions to the first flagged windows, by the place of the step that each ends with.
+    """
+
+    scores: Scores
+    explained: dict[int, tuple[Contribution, ...]]
+
+
+def advanced_windows(detector: Detector, steps: Steps) -> Iterator[tuple[int, WindowBatch, NodeState | None]]:
+    """Yield the windows of a recording, a batch at a time.
+
+    Each with the place of the step that its record 0 is, and with the nodes' states before each window's newest step
+    (``None`` for a detector without state).
+
+    Args:
+        detector: whose window and states they are.
+        steps: the recording.
+    """
+    store = WindowStore(
+        steps.rows.shape[1],
+        window=detector.window,
+        step_ms=steps.step_ms,
+        idle_ms=NEVER_MS,
+        state_width=detector.state_width,
+    )
+    for start in range(0, len(steps), _STEPS_AT_ONCE):
+        part = slice(start, start + _STEPS_AT_ONCE)
+        one_partition = np.zeros(len(steps.ts_ms[part]), dtype=np.int32)
+        windows = store.append(one_partition, steps.keys[part], steps.ts_ms[part], steps.rows[part]).windows
+        yield start, windows, _advance(detector, store, windows)
+
+
+def score_steps(
+    detector: Detector, steps: Steps, *, explain: int = 0, on_progress: Progress | None = None
+) -> ScoredSteps:
+    """Score every step of a recording in its order.
+
+    Args:
+        detector: any; its threshold decides what is flagged.
+        steps: the recording.
+        explain: flagged windows to explain, the first ones.
+        on_progress: called with the steps done so far.
+    """
+    scores = np.full(len(steps), np.nan)
+    explained: dict[int, tuple[Contribution, ...]] = {}
+    for start, windows, before in advanced_windows(detector, steps):
+        found = detector.score(windows, before)
+        scores[start + windows.records] = found
+        chosen = np.flatnonzero(found > detector.threshold)[: explain - len(explained)]
+        if len(chosen):
+            reasons = detector.contributions(windows.take(chosen), None if before is None else before[chosen])
+            explained |= dict(zip((start + windows.records[chosen]).tolist(), reasons, strict=True))
+        if on_progress is not None:
+            on_progress(min(start + _STEPS_AT_ONCE, len(steps)))
+    return ScoredSteps(scores, explained)
+
+
+def _advance(detector: Detector, store: WindowStore, windows: WindowBatch) -> NodeState | None:
+    """Move the nodes' states in the store; a node without one gets what the detector begins with."""
+    if not detector.state_width:
+        return None
+    stateful = cast("StatefulDetector", detector)
+    slots, node = np.unique(windows.slots, return_inverse=True)
+    state = store.state[slots]
+    fresh = np.flatnonzero(~state.any(axis=1))
+    if len(fresh):
+        state[fresh] = stateful.prime([store.key_of(int(slot)) for slot in slots[fresh]])
+    before = stateful.advance(windows, state, node)
+    store.state[slots] = state
+    return before

@@ -1,0 +1,139 @@
+"""`vigil evaluate`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vigil.cli.figures import figure_table, generator_table, plain_results, reliability_table
+from vigil.cli.options import JsonOption
+from vigil.cli.output import note, print_json, progress_bar, stdout
+from vigil.errors import InputError
+from vigil.evaluation import (
+    Choice,
+    Evaluated,
+    compare_on_generator,
+    compare_reliability,
+    evaluate_file,
+)
+
+__all__ = ["command"]
+
+STATISTICAL = ("consensus", "autoencoder")
+DETECTORS = (*STATISTICAL, "reliability")
+
+
+def command(  # noqa: PLR0913, PLR0917 - one parameter an option
+    detector: Annotated[str, typer.Argument(help="consensus, autoencoder or reliability.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="Labelled recordings: .jsonl, .jsonl.gz or .parquet.")
+    ] = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit on each file's train part first.")] = False,
+    artefact: Annotated[
+        Path | None, typer.Option("--artefact", help="Measure this trained artefact, not the shipped one.")
+    ] = None,
+    fields: Annotated[
+        str | None, typer.Option("--fields", metavar="A,B,...", help="Columns to look at; all of numbers otherwise.")
+    ] = None,
+    step_ms: Annotated[
+        int | None, typer.Option("--step-ms", min=1, help="Time between two steps; told from the file otherwise.")
+    ] = None,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option("--false-alarms", min=0.001, help="With --fit: false alarms a node-day to aim at."),
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="With autoencoder --fit: most epochs.")] = 40,
+    incidents: Annotated[
+        Path | None, typer.Option("--incidents", help="With reliability: reported incidents, a JSON object a line.")
+    ] = None,
+    generator: Annotated[
+        bool, typer.Option("--generator", help="Measure on the reference generator; takes no file.")
+    ] = False,
+    windows: Annotated[int, typer.Option("--windows", min=100, help="With --generator: test windows.")] = 20_000,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Folder for plots and a report (extra `train`).")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a detector on labelled recordings, beside simple baselines fitted on the same rows.
+
+    Test rows alone are measured, without point adjustment: by row (average precision, VUS-PR, ROC AUC, and figures at
+    the threshold) and by event (seen, delay, false alarms a node-day). docs/evaluation explains every figure. Without
+    --fit the shipped artefact is measured as it is.
+    """
+    _check(detector, files or [], generator=generator, incidents=incidents)
+    if generator:
+        _generator(windows, json=json)
+    elif detector == "reliability":
+        _reliability(files or [], incidents, artefact, fit=fit, json=json)
+    else:
+        named = tuple(name.strip() for name in fields.split(",")) if fields else ()
+        choice = Choice(detector, fit, artefact, named, step_ms, false_alarms, epochs)
+        _evaluate(files or [], choice, report, json=json)
+
+
+def _evaluate(files: list[Path], choice: Choice, report: Path | None, *, json: bool) -> None:
+    results: list[dict[str, Any]] = []
+    reports: list[tuple[str, list[Path]]] = []
+    for file in files:
+        found = _with_progress(lambda say, file=file: evaluate_file(file, choice, say), quiet=json)
+        results += found.results
+        if not json:
+            stdout.print(figure_table(found.recording.name, list(found.results)))
+        if report is not None:
+            reports.append((file.name, _report(found, report)))
+    if json:
+        print_json({"results": plain_results(results)})
+    for name, made in reports:
+        note(f"{name}: {', '.join(str(path) for path in made)}")
+
+
+def _report(found: Evaluated, folder: Path) -> list[Path]:
+    from detectors.evaluation.report import write_report  # noqa: PLC0415 - matplotlib comes with it
+
+    return write_report(found.recording, found.scored, found.results, found.explained, folder)
+
+
+def _reliability(files: list[Path], incidents: Path | None, artefact: Path | None, *, fit: bool, json: bool) -> None:
+    if incidents is None:
+        raise InputError("reliability is measured against incidents", hint="give them: --incidents FILE.jsonl")
+    for file in files:
+        results = _with_progress(
+            lambda say, file=file: compare_reliability(file, incidents, artefact, fit=fit, say=say), quiet=json
+        )
+        if json:
+            print_json({"results": plain_results(results)})
+        else:
+            stdout.print(reliability_table(file.name, results))
+
+
+def _generator(windows: int, *, json: bool) -> None:
+    results = _with_progress(lambda say: compare_on_generator(windows, say), quiet=json)
+    if json:
+        print_json({"results": plain_results(results)})
+    else:
+        stdout.print(generator_table(results))
+
+
+def _check(detector: str, files: list[Path], *, generator: bool, incidents: Path | None) -> None:
+    if detector not in DETECTORS:
+        raise InputError(f"no detector is called {detector!r}", hint=f"choose from {', '.join(DETECTORS)}")
+    if generator and (files or detector == "reliability"):
+        raise InputError("--generator makes its own consensus rows", hint="vigil evaluate consensus --generator")
+    if not generator and not files:
+        raise InputError("nothing to measure on", hint=f"vigil evaluate {detector} RECORDING --fit")
+    if incidents is not None and detector != "reliability":
+        raise InputError("--incidents is for reliability", hint="consensus recordings have labels in the file")
+    if detector == "reliability" and len(files) > 1:
+        raise InputError("one recording belongs to --incidents", hint="give one FILE")
+
+
+def _with_progress(work: Callable[[Callable[[str, int, int], None]], Any], *, quiet: bool) -> Any:
+    with progress_bar(quiet=quiet) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def say(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        return work(say)
