@@ -45,7 +45,7 @@ def test_every_exported_name_is_there() -> None:
 
 
 def test_reading_settings_loads_no_client_and_no_model_library() -> None:
-    heavy = "confluent_kafka redis prometheus_client torch onnxruntime xgboost numpy".split()
+    heavy = ["confluent_kafka", "redis", "prometheus_client", "torch", "onnxruntime", "xgboost", "numpy"]
     code = f"import sys, streams, streams.config; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
