@@ -41,7 +41,7 @@ class BaselineRule:
     clip: float = 3.0
     floor: float = 0.3
     far: float = 6.0
-    relearn: int = 900
+    relearn: int = 10_000
 
     @property
     def state_width(self) -> int:

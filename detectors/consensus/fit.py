@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detectors.artefacts import Metadata, ThresholdFit, data_hash, library_versions
 from detectors.consensus.baseline import BaselineRule
 from detectors.consensus.detector import ConsensusDetector
-from detectors.consensus.learn import NormalViews, learn_model
+from detectors.consensus.learn import NormalViews, average, learn_model, moments
 from detectors.consensus.model import ConsensusModel, Floats
 from detectors.protocol import NodeState
 from detectors.thresholds import TailFit, fit_threshold
@@ -24,6 +24,7 @@ from features.windows import WindowStore
 CHUNK: Final = 8192
 NEVER_MS: Final = 4_000_000_000_000  # recordings forget no node
 MAX_FLEET_VIEWS: Final = 100_000
+MAX_OWN_VIEWS: Final = 10_000
 MIN_NODES_TO_SPLIT: Final = 8
 NODE_FOLDS: Final = 2
 TIME_FOLDS: Final = 5
@@ -165,11 +166,13 @@ class _Passes:
         models = [learn_model(self._fleet_views(model, steps))]
         known: dict[str, tuple[int, Floats]] = {}
         if _know(len(names), self._settings):
-            for place in np.flatnonzero(np.bincount(node) >= MIN_KNOWN_STEPS).tolist():
-                mine = node == place
-                location = values[mine].mean(axis=0)
-                models.append(learn_model(self._own_views(model, steps.take(mine), location)))
-                known[str(names[place])] = (len(models) - 1, location)
+            places = np.flatnonzero(np.bincount(node) >= MIN_KNOWN_STEPS).tolist()
+            location = {place: values[node == place].mean(axis=0) for place in places}
+            usual = [moments(self._own_views(model, steps.take(node == place), location[place])) for place in places]
+            for place in places:
+                own = self._own_views(model, steps.take(node == place), location[place])
+                models.append(learn_model(own, average(usual)))
+                known[str(names[place])] = (len(models) - 1, location[place])
         return replace(model, models=tuple(models), known=known)
 
     def scores(self, model: ConsensusModel, steps: NormalSteps) -> list[Floats]:
@@ -198,16 +201,14 @@ class _Passes:
         """Return the views of one node against its settled baseline."""
         draft = ConsensusDetector(model, _metadata(steps, self._settings, NOT_YET, {}))
         settled = model.rule.known(1, location).astype(np.float32)
-        return self._joined(
-            [
-                NormalViews(
-                    windows.slots,
-                    windows.end_ms() // self._settings.step_ms,
-                    draft.views(windows, np.tile(settled, (len(windows), 1))),
-                )
-                for _, windows in self._windows(steps, 0, weight=0)
-            ]
-        )
+        stride = max(1, len(steps.rows) // MAX_OWN_VIEWS)
+        parts: list[NormalViews] = []
+        for _, windows in self._windows(steps, 0, weight=0):
+            order = windows.end_ms() // self._settings.step_ms
+            kept = windows.take(np.flatnonzero(order % stride == 0))
+            views = draft.views(kept, np.tile(settled, (len(kept), 1)))
+            parts.append(NormalViews(kept.slots, kept.end_ms() // self._settings.step_ms, views))
+        return replace(self._joined(parts), stride=stride)
 
     def _advanced(self, draft: ConsensusDetector, steps: NormalSteps) -> Iterator[tuple[WindowBatch, NodeState]]:
         """Yield windows with the states before them, as the worker has them."""

@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 SHORT: Final = "short"  # the last RECENT steps
 LONG: Final = "long"  # the whole window
 CHANGE: Final = "change"  # the last RECENT steps with the steps before each
+WEIGHTS: Final = np.array([0.4, 1.0, 0.5, 1.75])  # of the parts' surprises in a score
 VIEW_OF: Final[Mapping[str, str]] = {"distance": SHORT, "nearest": SHORT, "nearest_long": LONG, "forecast": CHANGE}
 
 
@@ -42,7 +43,7 @@ class NodeModel:
 
     def shares(self, views: Mapping[str, Floats], width: int) -> Floats:
         """Split scores over the features, float64 (n, F), rows summing to 1 (or 0 where nothing is unusual)."""
-        surprise = np.maximum(self.surprises(views), 0.0)
+        surprise = WEIGHTS * np.maximum(self.surprises(views), 0.0)
         total = np.zeros((len(surprise), width))
         for column, (name, part) in enumerate(self.parts().items()):
             pull = part.pull(views[VIEW_OF[name]]).reshape(len(surprise), -1, width).sum(axis=1)
@@ -96,4 +97,4 @@ class ConsensusModel:
 
     def scores(self, number: int, views: Mapping[str, Floats]) -> Floats:
         """Return scores by one of the models, float64 (n,): 1 is the median of normal, e its 99th percentile."""
-        return np.asarray(np.exp(np.mean(self.models[number].surprises(views), axis=1)), dtype=np.float64)
+        return np.asarray(np.exp(self.models[number].surprises(views) @ (WEIGHTS / WEIGHTS.sum())), dtype=np.float64)

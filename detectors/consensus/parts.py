@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 GROUPS: Final = 4
 RIDGE: Final = 1e-2  # added to the correlations' diagonal: directions that hardly ever moved must not decide alone
-MIN_SPREAD: Final = 0.1  # views are in scales: what strays less than this never moved, rounding aside
+MIN_SPREAD: Final = 0.01  # views are in scales: what strays less than this never moved, rounding aside
 TAIL: Final = 0.999  # quantile at which tails are compared
 TINY: Final = 1e-9
 
