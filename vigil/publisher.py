@@ -50,19 +50,21 @@ class Publisher:
         self._chosen: dict[bytes, int] = {}
         self._origin = msgspec.json.Decoder(_Origin)
 
-    def send(self, key: bytes | None, value: bytes | None, *, node: bytes, ts_ms: int) -> None:
+    def send(self, key: bytes | None, value: bytes | None, *, node: bytes) -> None:
         """Queue one record.
 
         Args:
             key: Kafka key.
             value: Kafka value.
             node: whose record it is; its first record chooses the partition of all of them, so that their order holds.
-            ts_ms: event time, also the Kafka timestamp, milliseconds.
+
+        Kafka's timestamp is the time of sending, never the event time: a recording of last year must outlive the
+        topic's retention. Event time is in the body.
         """
         partition = self._partition(node, value)
         while True:
             try:
-                self._producer.produce(self.topic, value, key, partition, timestamp=max(ts_ms, 0))
+                self._producer.produce(self.topic, value, key, partition)
             except BufferError:  # the queue is full: wait for the broker, this is the back-pressure
                 self._producer.poll(0.1)
             except KafkaException as error:

@@ -71,7 +71,7 @@ def replay(
     started = time.monotonic()
     outgoing = disturbed(tally.reading(records, on_progress), disturbance or Disturbance())
     for one in _paced(outgoing, pace or Pace(None)):
-        publisher.send(one.key, one.value, node=one.node, ts_ms=one.ts_ms)
+        publisher.send(one.key, one.value, node=one.node)
         tally.sent(one)
     publisher.flush()
     seconds = time.monotonic() - started

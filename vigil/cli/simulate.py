@@ -127,5 +127,5 @@ def _publish_incidents(simulation: Simulation, broker: KafkaConfig) -> int:
     with Publisher(topic, client_properties(broker, "producer")) as publisher:
         for incident in simulation.incidents:
             key = incident.node_id.encode()
-            publisher.send(key, encode(incident), node=key, ts_ms=incident.start_ms)
+            publisher.send(key, encode(incident), node=key)
     return len(simulation.incidents)

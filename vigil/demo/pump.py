@@ -79,7 +79,7 @@ class Pump:
                 self._wait(began + one.due * self._live_seconds)
             if self._stop.is_set():
                 return
-            publishers[one.stream].send(one.key, one.value, node=one.node, ts_ms=one.ts_ms)
+            publishers[one.stream].send(one.key, one.value, node=one.node)
             self.sent += 1
             self.event_ms[one.stream] = one.ts_ms
 
