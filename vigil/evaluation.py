@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from vigil.training_data import TrainingData, measured, normal_steps, read_incid
 __all__ = [
     "Choice",
     "Evaluated",
+    "Say",
     "compare_on_generator",
     "compare_reliability",
     "evaluate_file",
@@ -162,9 +163,10 @@ def fitted(recording: Recording, stream: Stream | None, choice: Choice, tell: Sa
     settings = FitSettings(step_ms=recording.step_ms)
     if choice.false_alarms is not None:
         settings = replace(settings, false_alarms_per_node_day=choice.false_alarms)
-    return fit_consensus(
+    detector = fit_consensus(
         normal_steps(data), settings, lambda done, total: tell(f"{recording.name}: fitting", done, total)
     )
+    return cast("Detector", detector)
 
 
 def steps_of(recording: Recording) -> tuple[Steps, NDArray[np.int64]]:
@@ -237,7 +239,7 @@ def _fitted_network(name: str, data: TrainingData, choice: Choice, tell: Say) ->
         max_epochs=choice.epochs,
         on_epoch=lambda report: tell(f"{name}: training", report.epoch, choice.epochs),
     )
-    return trained.detector
+    return cast("Detector", trained.detector)
 
 
 def compare_on_generator(windows: int, say: Say | None = None) -> list[dict[str, Any]]:
@@ -260,7 +262,7 @@ def compare_on_generator(windows: int, say: Say | None = None) -> list[dict[str,
 
 
 def compare_reliability(
-    path: Path, incidents: Path, artefact: Path | None, *, fit: bool, say: Say | None = None
+    path: Path, incidents: Path, artefact: Path | None, say: Say | None = None, *, fit: bool
 ) -> list[dict[str, Any]]:
     """Measure the reliability model and its baselines on node telemetry with reported incidents.
 
@@ -268,8 +270,8 @@ def compare_reliability(
         path: recording of node telemetry.
         incidents: reported incidents, a JSON object a line.
         artefact: folder of a trained artefact to measure as it is; the shipped one when ``None``.
-        fit: train on the file's training part instead.
         say: told what is being done.
+        fit: train on the file's training part instead.
 
     Raises:
         InputError: a file is missing or an incident is malformed.

@@ -60,8 +60,9 @@ class Rows:
 
     def take(self, chosen: NDArray[np.bool_]) -> "Rows":
         """Return the rows where ``chosen`` bool (n,) is true."""
-        columns = (self.nodes, self.ts_ms, self.label, self.flagged, self.clusters)
-        return Rows(*(column[chosen] for column in columns))
+        return Rows(
+            self.nodes[chosen], self.ts_ms[chosen], self.label[chosen], self.flagged[chosen], self.clusters[chosen]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ def measure(recording: Recording, scored: Scored) -> dict[str, Any]:
     if not counted.any():
         raise EvaluationError(f"{recording.name} has no labelled test rows: nothing to measure")
     scores = ranked(scored.scores)
-    flagged = np.nan_to_num(scored.scores, nan=-np.inf) > np.nan_to_num(scored.thresholds, nan=np.inf)
+    flagged = flagged_rows(scored)
     figures: dict[str, list[float]] = {"average_precision": [], "roc_auc": [], **{name: [] for name in PER_ROW}}
     for group in recording.groups():
         rows = group & counted
@@ -188,6 +188,11 @@ def ranked(scores: Floats) -> Floats:
     """Return scores with those that are missing below all others, float64 (n,)."""
     known = scores[np.isfinite(scores)]
     return np.where(np.isfinite(scores), scores, known.min(initial=0.0) - 1.0)
+
+
+def flagged_rows(scored: Scored) -> NDArray[np.bool_]:
+    """Return which rows pass their threshold, bool (n,); none without a verdict."""
+    return np.asarray(np.greater(scored.scores, scored.thresholds), dtype=np.bool_)
 
 
 def event_delays(recording: Recording, flagged: NDArray[np.bool_]) -> list[float | None]:

@@ -1,8 +1,9 @@
 """`vigil evaluate`."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +14,7 @@ from vigil.errors import InputError
 from vigil.evaluation import (
     Choice,
     Evaluated,
+    Say,
     compare_on_generator,
     compare_reliability,
     evaluate_file,
@@ -20,8 +22,8 @@ from vigil.evaluation import (
 
 __all__ = ["command"]
 
-STATISTICAL = ("consensus", "autoencoder")
-DETECTORS = (*STATISTICAL, "reliability")
+DETECTORS = ("consensus", "autoencoder", "reliability")
+T = TypeVar("T")
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -77,7 +79,7 @@ def _evaluate(files: list[Path], choice: Choice, report: Path | None, *, json: b
     results: list[dict[str, Any]] = []
     reports: list[tuple[str, list[Path]]] = []
     for file in files:
-        found = _with_progress(lambda say, file=file: evaluate_file(file, choice, say), quiet=json)
+        found = _with_progress(partial(evaluate_file, file, choice), quiet=json)
         results += found.results
         if not json:
             stdout.print(figure_table(found.recording.name, list(found.results)))
@@ -99,9 +101,7 @@ def _reliability(files: list[Path], incidents: Path | None, artefact: Path | Non
     if incidents is None:
         raise InputError("reliability is measured against incidents", hint="give them: --incidents FILE.jsonl")
     for file in files:
-        results = _with_progress(
-            lambda say, file=file: compare_reliability(file, incidents, artefact, fit=fit, say=say), quiet=json
-        )
+        results = _with_progress(partial(compare_reliability, file, incidents, artefact, fit=fit), quiet=json)
         if json:
             print_json({"results": plain_results(results)})
         else:
@@ -109,7 +109,7 @@ def _reliability(files: list[Path], incidents: Path | None, artefact: Path | Non
 
 
 def _generator(windows: int, *, json: bool) -> None:
-    results = _with_progress(lambda say: compare_on_generator(windows, say), quiet=json)
+    results = _with_progress(partial(compare_on_generator, windows), quiet=json)
     if json:
         print_json({"results": plain_results(results)})
     else:
@@ -129,7 +129,7 @@ def _check(detector: str, files: list[Path], *, generator: bool, incidents: Path
         raise InputError("one recording belongs to --incidents", hint="give one FILE")
 
 
-def _with_progress(work: Callable[[Callable[[str, int, int], None]], Any], *, quiet: bool) -> Any:
+def _with_progress(work: Callable[[Say], T], *, quiet: bool) -> T:
     with progress_bar(quiet=quiet) as bar:
         task = bar.add_task("", total=None, rate="")
 
