@@ -7,6 +7,7 @@ from typing import Final, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from detectors.protocol import Detector, NodeState, StatefulDetector
 from features.batch import WindowBatch
@@ -73,7 +74,7 @@ class StreamScorer:
         idle_ms: int = 1_800_000,
         capacity: int = 1024,
     ) -> None:
-        """Make an empty store of windows.
+        """Make an empty store of windows, and limit this process's BLAS to one thread.
 
         Args:
             stream: what the records are.
@@ -88,6 +89,9 @@ class StreamScorer:
             ValueError: no detector is given, or they do not fit the stream or each other.
         """
         _check_detectors(stream, detectors)
+        # A matrix product cut over threads rounds by their number, and on products this small threads that wait for each
+        # other cost more than they give: one worker process uses one core, another worker the next.
+        threadpool_limits(limits=1, user_api="blas")
         self.stream = stream
         self.step_ms = step_ms or stream.step_ms
         self.detectors = tuple(detectors)
