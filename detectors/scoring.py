@@ -89,8 +89,8 @@ class StreamScorer:
             ValueError: no detector is given, or they do not fit the stream or each other.
         """
         _check_detectors(stream, detectors)
-        # A matrix product cut over threads rounds by their number, and on products this small threads that wait for each
-        # other cost more than they give: one worker process uses one core, another worker the next.
+        # A matrix product cut over threads rounds by their number; and on products this small, threads that wait for
+        # each other cost more than they give. One worker process uses one core, another worker the next.
         threadpool_limits(limits=1, user_api="blas")
         self.stream = stream
         self.step_ms = step_ms or stream.step_ms
