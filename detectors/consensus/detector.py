@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.artefacts import Metadata, read_artefact, write_artefact
 from detectors.consensus.encoding import FILE, decode_model, encode_model
 from detectors.consensus.model import ConsensusModel, Floats
+from detectors.consensus.views import RECENT
 from detectors.protocol import NodeState, Scores
 from detectors.rounds import rounds
 from detectors.tiles import apply_tiled
@@ -104,7 +105,7 @@ class ConsensusDetector:
             shares[chosen] = self.model.models[int(number)].shares(views, width)
         location, scale = self.model.rule.split(state)
         low, high = (self.model.restored(location + sign * BAND_SCALES * scale) for sign in (-1.0, 1.0))
-        values = windows.last()[:, self.model.columns]
+        values = self._telling(windows, np.abs(self.model.rule.relative(window, state)))
         return [self._ranked(*row) for row in zip(shares, values, low, high, strict=True)]
 
     def save(self, directory: Path) -> None:
@@ -117,6 +118,21 @@ class ConsensusDetector:
         """Read an artefact back; see ``Detector.load``."""
         artefact = read_artefact(directory, cls.name)
         return cls(decode_model(directory, artefact.file(FILE)), artefact.metadata)
+
+    def _telling(self, windows: WindowBatch, strayed: Floats) -> NDArray[np.float32]:
+        """Return the value that tells a person most, float32 (n, F).
+
+        That is the newest one where it is out of its band, else the one of the last ten steps that strayed furthest: a
+        fault of two seconds ago is why the score is still high.
+
+        Args:
+            windows: n windows.
+            strayed: float64 (n, window, F), how far each step is from the baseline, in scales.
+        """
+        recent = strayed[:, -RECENT:]
+        place = np.where(recent[:, -1] > BAND_SCALES, RECENT - 1, np.argmax(recent, axis=1))
+        cells = windows.tensor()[:, -RECENT:, self.model.columns]
+        return np.take_along_axis(cells, place[:, None, :], axis=1)[:, 0]
 
     def _transformed(self, windows: WindowBatch) -> Floats:
         """Return the batch's rows on the scale they are measured on, float64 (R, F)."""

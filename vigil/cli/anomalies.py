@@ -60,5 +60,12 @@ def _one(each: Contribution) -> str:
         return f"{each.feature} ({each.share:.0%})"
     usual = ""
     if each.expected_low is not None and each.expected_high is not None:
-        usual = f" (usually {each.expected_low:.3g} to {each.expected_high:.3g})"
+        low, high = f"{each.expected_low:.3g}", f"{each.expected_high:.3g}"
+        # A band narrower than a hundredth is one value to a person: "usually 7", not "usually 6.97 to 7.03".
+        narrow = each.expected_high - each.expected_low <= 0.01 * max(1.0, abs(each.expected_high))
+        usual = (
+            f" (usually {(each.expected_low + each.expected_high) / 2:.3g})"
+            if narrow
+            else f" (usually {low} to {high})"
+        )
     return f"{each.feature} {each.value:.3g}{usual}"
