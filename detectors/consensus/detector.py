@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from detectors.artefacts import Metadata, read_artefact, write_artefact
 from detectors.consensus.encoding import FILE, decode_model, encode_model
 from detectors.consensus.model import ConsensusModel, Floats
-from detectors.consensus.views import RECENT
 from detectors.protocol import NodeState, Scores
 from detectors.rounds import rounds
 from detectors.tiles import apply_tiled
@@ -122,16 +121,15 @@ class ConsensusDetector:
     def _telling(self, windows: WindowBatch, strayed: Floats) -> NDArray[np.float32]:
         """Return the value that tells a person most, float32 (n, F).
 
-        That is the newest one where it is out of its band, else the one of the last ten steps that strayed furthest: a
-        fault of two seconds ago is why the score is still high.
+        That is the newest one where it is out of its band, else the one of the window that strayed furthest: a fault of
+        some seconds ago is why the score is still high.
 
         Args:
             windows: n windows.
             strayed: float64 (n, window, F), how far each step is from the baseline, in scales.
         """
-        recent = strayed[:, -RECENT:]
-        place = np.where(recent[:, -1] > BAND_SCALES, RECENT - 1, np.argmax(recent, axis=1))
-        cells = windows.tensor()[:, -RECENT:, self.model.columns]
+        place = np.where(strayed[:, -1] > BAND_SCALES, self.window - 1, np.argmax(strayed, axis=1))
+        cells = windows.tensor()[:, :, self.model.columns]
         return np.take_along_axis(cells, place[:, None, :], axis=1)[:, 0]
 
     def _transformed(self, windows: WindowBatch) -> Floats:
