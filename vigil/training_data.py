@@ -156,8 +156,9 @@ def stream_of_file(path: Path) -> Stream | None:
 
 def _normal(columns: Columns, *, whole: bool) -> NDArray[np.bool_]:
     keep = np.asarray(np.isfinite(columns.values).all(axis=1), dtype=np.bool_)
-    if columns.label is not None:
-        keep &= columns.label != 1
     if columns.split is not None and not whole and (columns.split == "train").any():
         keep &= columns.split == "train"
-    return keep
+        # A train part may come without labels: whoever cut it there says that it is normal.
+        return keep if columns.label is None else keep & (columns.label != 1)
+    # Elsewhere a row without a label may be the aftermath of a fault.
+    return keep if columns.label is None else keep & (columns.label == 0)
