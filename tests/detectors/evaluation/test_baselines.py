@@ -84,6 +84,7 @@ AT_THRESHOLD = {
 
 @pytest.mark.shared
 @pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="the recordings are not beside the repository")
 @pytest.mark.parametrize("name", list(PRINTED))
 def test_the_baselines_reproduce_the_printed_figures(name: str) -> None:
     found, _ = read_labelled(DATA / name)
