@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, Self, TypeAlias
+from typing import Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,5 +95,19 @@ class StatefulDetector(Detector, Protocol):
 
         Returns:
             float32 (n, state_width), the state of each window's node before its newest step.
+        """
+        ...
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A detector that can also tell the class of some anomalies; those of others have none."""
+
+    def classify(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[str | None, float | None]]:
+        """Tell each anomaly's class and the confidence in it, 0 to 1; both ``None`` when it cannot be told.
+
+        Args:
+            windows: n flagged windows.
+            before: as for ``Detector.score``.
         """
         ...

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from detectors.protocol import Detector, NodeState, StatefulDetector
+from detectors.protocol import Classifier, Detector, NodeState, StatefulDetector
 from features.batch import WindowBatch
 from features.windows import Appended, WindowStore
 from schemas.codec import Decoded
@@ -17,6 +17,8 @@ from schemas.outputs import Anomaly, Contribution, Source, anomaly_id
 from schemas.streams import Stream
 
 Severity = Literal["info", "warning", "critical"]
+Explained = tuple[tuple[Contribution, ...], str | None, float | None]
+"""Why a window was flagged: contributions, class, confidence in the class."""
 MAX_WINDOWS: Final = 8_192  # gathered at once: bounds the memory of a batch
 
 
@@ -129,11 +131,11 @@ class StreamScorer:
             records = appended.windows.records
             verdicts.append(Verdicts(detector.name, detector.version, detector.threshold, records, scores, flagged))
             start, end = appended.windows.start_ms(), appended.windows.end_ms()
-            for i, contributions in reasons.items():
+            for i, reason in reasons.items():
                 record = int(records[i])
                 source = Source(topic=topic, partition=int(partitions[record]), offset=int(offsets[record]))
                 span = (int(start[i]), int(end[i]))
-                anomaly = _anomaly(detector, decoded, record, float(scores[i]), span, contributions, source)
+                anomaly = _anomaly(detector, decoded, record, float(scores[i]), span, reason, source)
                 found.append((record, order, anomaly))
         found.sort(key=lambda each: each[:2])
         return Outcome([anomaly for _, _, anomaly in found], verdicts, appended)
@@ -144,8 +146,8 @@ class StreamScorer:
 
     def _run(
         self, detector: Detector, part: slice, windows: WindowBatch
-    ) -> tuple[NDArray[np.float64], dict[int, tuple[Contribution, ...]]]:
-        """Score all windows; return the scores, float64 (n,), and the contributions of the flagged ones by index."""
+    ) -> tuple[NDArray[np.float64], dict[int, Explained]]:
+        """Score all windows; return the scores, float64 (n,), and what explains the flagged ones by index."""
         before = self._advance(cast("StatefulDetector", detector), part, windows) if detector.state_width else None
         scores = np.zeros(len(windows), dtype=np.float64)
         for start in range(0, len(windows), MAX_WINDOWS):
@@ -154,7 +156,7 @@ class StreamScorer:
         flagged = np.flatnonzero(scores > detector.threshold)
         if not len(flagged):
             return scores, {}
-        explained = detector.contributions(windows.take(flagged), None if before is None else before[flagged])
+        explained = _explain(detector, windows.take(flagged), None if before is None else before[flagged])
         return scores, dict(zip(flagged.tolist(), explained, strict=True))
 
     def _advance(self, detector: StatefulDetector, part: slice, windows: WindowBatch) -> NodeState:
@@ -169,15 +171,24 @@ class StreamScorer:
         return before
 
 
+def _explain(detector: Detector, windows: WindowBatch, before: NodeState | None) -> list[Explained]:
+    contributions = detector.contributions(windows, before)
+    if not isinstance(detector, Classifier):
+        return [(each, None, None) for each in contributions]
+    kinds = detector.classify(windows, before)
+    return [(each, *kind) for each, kind in zip(contributions, kinds, strict=True)]
+
+
 def _anomaly(
     detector: Detector,
     decoded: Decoded,
     record: int,
     score: float,
     span: tuple[int, int],
-    contributions: tuple[Contribution, ...],
+    explained: Explained,
     source: Source,
 ) -> Anomaly:
+    contributions, kind, confidence = explained
     key, ts_ms = decoded.keys[record], int(decoded.ts_ms[record])
     return Anomaly(
         id=anomaly_id(detector.name, key, ts_ms),
@@ -194,6 +205,8 @@ def _anomaly(
         window_end_ms=span[1],
         contributions=contributions,
         source=source,
+        kind=kind,
+        confidence=confidence,
     )
 
 

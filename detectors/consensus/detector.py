@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.artefacts import Metadata, read_artefact, write_artefact
 from detectors.consensus.encoding import FILE, decode_model, encode_model
+from detectors.consensus.kinds import RECENT, UNKNOWN, Named, columns_of, name_kinds, strengths
 from detectors.consensus.model import ConsensusModel, Floats
 from detectors.protocol import NodeState, Scores
 from detectors.rounds import rounds
@@ -106,6 +107,23 @@ class ConsensusDetector:
         low, high = (self.model.restored(location + sign * BAND_SCALES * scale) for sign in (-1.0, 1.0))
         values = self._telling(windows, np.abs(self.model.rule.relative(window, state)))
         return [self._ranked(*row) for row in zip(shares, values, low, high, strict=True)]
+
+    def classify(self, windows: WindowBatch, before: NodeState | None = None) -> list[Named]:
+        """Tell the class of each anomaly where its fields and its course allow it; see ``Classifier.classify``."""
+        strength = self.kind_strengths(windows, before)
+        return [UNKNOWN] * len(windows) if strength is None else name_kinds(strength)
+
+    def kind_strengths(self, windows: WindowBatch, before: NodeState | None = None) -> Floats | None:
+        """Return how well each of ``kinds.KINDS`` fits, float64 (n, kinds); ``None`` without the consensus fields."""
+        columns = self.model.columns
+        places = columns_of([self.fields[int(column)] for column in columns])
+        if places is None or self.window < RECENT:
+            return None
+        window, state = self._measured(windows, before)
+        raw = windows.tensor()[:, -RECENT:, columns[places]].astype(np.float64)
+        relative = self.model.rule.relative(window, state)[:, -RECENT:, places]
+        usual = self.model.restored(self.model.rule.split(state)[0])[:, places]
+        return strengths(raw, relative, usual)
 
     def save(self, directory: Path) -> None:
         """Write the artefact; see ``Detector.save``."""
