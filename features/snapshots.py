@@ -110,8 +110,8 @@ def _check_sizes(payload: _Payload, rules: WindowRules) -> None:
     n = len(payload.keys)
     _check_size("count", payload.count, 4 * n)
     count = np.frombuffer(payload.count, "<i4")
-    if n and not (count.min() >= 1 and count.max() <= rules.depth):
-        raise SnapshotError(f"the snapshot's count must be in 1..{rules.depth}, found {count.min()}..{count.max()}")
+    if n and not (count.min() >= 0 and count.max() <= rules.depth):
+        raise SnapshotError(f"the snapshot's count must be in 0..{rules.depth}, found {count.min()}..{count.max()}")
     steps = int(count.sum(dtype=np.int64))
     _check_size("partition", payload.partition, 4 * n)
     _check_size("seen", payload.seen, 8 * n)
@@ -144,7 +144,8 @@ def _join(payloads: Sequence[_Payload], rules: WindowRules) -> Nodes:
 
 
 def _check_values(nodes: Nodes) -> None:
-    ts_ms, last = nodes.stamps >> 1, np.cumsum(nodes.count, dtype=np.int64) - 1
+    some = nodes.count > 0
+    ts_ms, last = nodes.stamps >> 1, np.cumsum(nodes.count, dtype=np.int64)[some] - 1
     within = np.ones(len(ts_ms), np.bool_)
     within[last] = False
     homes = set(zip(nodes.partition.tolist(), nodes.keys, strict=True))
@@ -154,6 +155,7 @@ def _check_values(nodes: Nodes) -> None:
         "partition must not be negative": bool(np.all(nodes.partition >= 0)),
         "seen must be a time": bool(np.all((nodes.seen >= 0) & (nodes.seen < MAX_TS_MS))),
         "applied must be -1 or an offset": bool(np.all(nodes.applied >= -1)),
+        "a node without steps must have an applied offset": bool(np.all(nodes.applied[~some] >= 0)),
         "stamps must be times": bool(np.all((ts_ms > 0) & (ts_ms < MAX_TS_MS))),
         "stamps must increase": bool(np.all(np.diff(ts_ms)[within[:-1]] > 0)),
         "stamps must end with a real step": bool(np.all(nodes.stamps[last] & 1 == 0)),

@@ -17,7 +17,7 @@ class Nodes:
     Attributes:
         keys: n keys.
         partition: int32 (n,).
-        count: int32 (n,), steps of each node; their sum is S.
+        count: int32 (n,), steps of each node, 0 for one that was forgotten; their sum is S.
         seen: int64 (n,), watermark at the last accepted step.
         applied: int64 (n,), largest offset applied, -1 for none.
         stamps: int64 (S,), event time * 2 + (1 when carried), node by node, oldest first.
@@ -72,9 +72,25 @@ def read_nodes(table: NodeTable, slots: Sequence[int] | Slots) -> Nodes:
     )
 
 
+def forgotten_nodes(table: NodeTable, partition: int, keys: Sequence[str], *, seen: int, applied: int) -> Nodes:
+    """Make nodes without steps: all that is known of them is the offset up to which their records are done with."""
+    n, rules = len(keys), table.rules
+    return Nodes(
+        keys=list(keys),
+        partition=np.full(n, partition, np.int32),
+        count=np.zeros(n, np.int32),
+        seen=np.full(n, seen, np.int64),
+        applied=np.full(n, applied, np.int64),
+        stamps=np.empty(0, np.int64),
+        rows=np.empty((0, rules.features), np.float32),
+        state=np.zeros((n, rules.state_width), np.float32),
+    )
+
+
 def write_nodes(table: NodeTable, nodes: Nodes) -> Slots:
     """Put nodes in, in the place of those of the same partition and key. Returns their slots, int64 (n,)."""
     slots = table.put(nodes.partition, nodes.keys)
-    table.refill(slots, nodes.count, nodes.rows, nodes.stamps)
+    some = nodes.count > 0
+    table.refill(slots[some], nodes.count[some], nodes.rows, nodes.stamps)
     table.seen[slots], table.applied[slots], table.state[slots] = nodes.seen, nodes.applied, nodes.state
     return slots

@@ -16,7 +16,7 @@ from features.rules import MAX_TS_MS, WindowRules
 from features.snapshots import SnapshotError, check_watermark, decode, encode
 from features.steps import Draft, Steps, in_order, sort_by_slot
 from features.timelines import decide, draw, keep, lay_out, renew_forgotten
-from features.transfer import read_nodes, write_nodes
+from features.transfer import forgotten_nodes, read_nodes, write_nodes
 from features.watermarks import NO_WATERMARK, Watermark, advance
 
 __all__ = ["Appended", "SnapshotError", "StepStatus", "Watermark", "WindowBatch", "WindowRules", "WindowStore"]
@@ -252,6 +252,10 @@ class WindowStore:
         """Key of the node in a slot. Raises ``KeyError`` when there is none."""
         return self._table.key_of(slot)
 
+    def steps_held(self, slots: Slots) -> NDArray[np.int32]:
+        """Count the steps held of each node: int32 (n,); 0 for a restored node that had been forgotten."""
+        return self._table.count[slots]
+
     def newest_ms(self, slots: Slots) -> NDArray[np.int64]:
         """Event time of the newest step of each node: int64 (n,), milliseconds."""
         return self._table.newest[slots]
@@ -284,6 +288,21 @@ class WindowStore:
     def snapshot_each(self, slots: Sequence[int] | Slots) -> list[bytes]:
         """Serialise nodes one by one, for records keyed by node; several times faster than one call for each."""
         return [encode(node, self.rules) for node in read_nodes(self._table, slots).each()]
+
+    def snapshot_forgotten(self, partition: int, keys: Sequence[str], applied: int) -> list[bytes]:
+        """Serialise nodes that this store has just forgotten, one by one; call it before the next ``append``.
+
+        Put back, such a node has no steps: its records up to ``applied`` are APPLIED, so that a replay does not bring
+        back what was forgotten, and the next one starts a new node.
+
+        Args:
+            partition: theirs; a record of it was appended.
+            keys: of the nodes.
+            applied: largest offset appended of the partition.
+        """
+        seen = self._marks[partition].second_ms
+        nodes = forgotten_nodes(self._table, partition, keys, seen=seen, applied=applied)
+        return [encode(node, self.rules) for node in nodes.each()]
 
     def snapshot_partition(self, partition: int) -> bytes:
         """Serialise a partition: its nodes and its watermark."""

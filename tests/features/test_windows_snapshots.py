@@ -55,10 +55,11 @@ def test_snapshots_of_different_ages_and_a_replay_from_the_oldest_give_the_same_
     run.feed(log[:begin], first_offset=0)
     mark = run.store.watermark(0)
     saved = dict(zip([key for _, key in sorted(run.nodes())], snapshots(run), strict=True))
+    run.evicted.clear()
     for offset in range(begin, end):
         run.feed(log[offset : offset + 1], first_offset=offset)
         for _, key in run.evicted:
-            saved.pop(key, None)
+            [saved[key]] = run.store.snapshot_forgotten(0, [key], offset)
         run.evicted.clear()
         slot = run.store.slot_of(0, log[offset].key)
         if slot is not None and data.draw(st.booleans()):
@@ -181,8 +182,13 @@ def int64s(*values: int) -> bytes:
         ({"keys": ["a", ""]}, "keys must not be empty"),
         ({"keys": ["a"]}, "count has 8 bytes, 4 are needed"),
         ({"partition": np.array([0, -1], "<i4").tobytes()}, "partition must not be negative"),
-        ({"count": np.array([6, 1], "<i4").tobytes()}, r"count must be in 1\.\.5, found 1\.\.6"),
-        ({"count": np.array([0, 5], "<i4").tobytes()}, r"count must be in 1\.\.5, found 0\.\.5"),
+        ({"count": np.array([6, 1], "<i4").tobytes()}, r"count must be in 0\.\.5, found 1\.\.6"),
+        ({"count": np.array([-1, 5], "<i4").tobytes()}, r"count must be in 0\.\.5, found -1\.\.5"),
+        ({"count": np.array([0, 5], "<i4").tobytes()}, "stamps has 56 bytes, 40 are needed"),
+        (
+            {"count": np.array([5, 0], "<i4").tobytes(), "stamps": int64s(2, 4, 6, 8, 10), "rows": b"\0" * 40},
+            "a node without steps must have an applied offset",
+        ),
         ({"seen": int64s(-1, 0)}, "seen must be a time"),
         ({"seen": int64s(2**62, 0)}, "seen must be a time"),
         ({"applied": int64s(-2, 0)}, "applied must be -1 or an offset"),
@@ -228,6 +234,36 @@ def test_an_impossible_watermark_is_refused() -> None:
 def test_a_free_slot_cannot_be_saved() -> None:
     with pytest.raises(KeyError, match="slot 0 holds no node"):
         small_store().snapshot([0])
+
+
+def test_a_replay_does_not_bring_back_a_node_that_was_forgotten() -> None:
+    """A repeated step came before "x" was forgotten; alone it would look like the first of a new node."""
+    log = [
+        Record(0, "x", START_MS, (1.0, 1.0)),
+        Record(0, "a", START_MS, (2.0, 2.0)),
+        Record(0, "b", START_MS, (2.0, 2.0)),
+    ]
+    log += [Record(0, key, START_MS + 900, (3.0, 3.0)) for key in "ab"]
+    log += [Record(0, "x", START_MS, (4.0, 4.0))]
+    log += [Record(0, key, START_MS + 1800, (5.0, 5.0)) for key in "ab"]
+    run = Run(store_of(small_store().rules))
+    for offset, record in enumerate(log):
+        run.feed([record], first_offset=offset)
+    assert run.evicted == [(0, "x")]
+    [forgotten] = run.store.snapshot_forgotten(0, ["x"], applied=7)
+    again = Run(store_of(small_store().rules))
+    [slot] = again.store.restore(forgotten)
+    assert again.store.steps_held([slot]).tolist() == [0]
+    mark = Watermark("a", START_MS + 900, START_MS + 900, START_MS)
+    again.store.set_watermark(0, mark)
+    again.feed(log[5:], first_offset=5)
+    assert [seen.status for seen in again.seen] == [StepStatus.APPLIED, StepStatus.WARMING, StepStatus.WARMING]
+    assert again.store.watermark(0) == run.store.watermark(0)
+    later = Record(0, "x", START_MS + 100, (6.0, 6.0))
+    run.feed([later], first_offset=8)
+    again.feed([later], first_offset=8)
+    assert again.seen[-1] == run.seen[-1]
+    assert "x" in {key for _, key in again.nodes()}
 
 
 def test_records_that_a_restored_node_contains_are_skipped_and_new_ones_are_not() -> None:

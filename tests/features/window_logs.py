@@ -146,4 +146,6 @@ class Run:
             self.counts[name] += getattr(appended, name)
 
     def nodes(self) -> set[tuple[int, str]]:
-        return {(p, self.store.key_of(slot)) for p in self.store.partitions for slot in self.store.slots_of(p).tolist()}
+        """Return the nodes there are; one that was restored as forgotten has no steps and is none."""
+        slots = [(p, slot) for p in self.store.partitions for slot in self.store.slots_of(p).tolist()]
+        return {(p, self.store.key_of(slot)) for p, slot in slots if self.store.steps_held([slot])[0]}
