@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 MS_PER_DAY: Final = 86_400_000
 TAILS: Final = (0.99, 0.98, 0.95, 0.9, 0.8)  # quantiles of all scores at which the tail may start
+PRIOR_INDEX: Final = 5.5  # tails of scores on simulated fleets have indices of 4.5 to 6.5
+PRIOR_PEAKS: Final = 20  # peaks that this knowledge is worth
 MIN_PEAKS: Final = 10  # a tail index from fewer episodes is noise
 
 
@@ -23,7 +25,7 @@ class TailFit:
     Attributes:
         threshold: scores above it are alarms.
         tail_start: score from which the tail was taken as a power law.
-        tail_index: Hill's estimate; the larger, the lighter the tail.
+        tail_index: Hill's estimate, leaning on ``PRIOR_INDEX`` where peaks are few; the larger, the lighter the tail.
         peaks: false-alarm episodes above ``tail_start`` that the fit rests on.
         node_days: event time the scores cover, summed over nodes.
         asked: false alarms per node-day the threshold is for.
@@ -84,7 +86,8 @@ def fit_threshold(
     _check(pooled, false_alarms_per_node_day)
     node_days = len(pooled) * step_ms / MS_PER_DAY
     start, peaks = _tail(scores, pooled, quiet_steps)
-    index = 1.0 / max(float(np.mean(np.log(peaks / start))), 1e-6)
+    # Hill's estimate, as the posterior mean of an exponential law's rate: few peaks lean on what fleets usually show.
+    index = (len(peaks) + PRIOR_PEAKS) / (float(np.sum(np.log(peaks / start))) + PRIOR_PEAKS / PRIOR_INDEX)
     threshold = start * max(1.0, len(peaks) / node_days / false_alarms_per_node_day) ** (1.0 / index)
     passed = sum(len(episode_peaks(each, threshold, quiet_steps)) for each in scores)
     return TailFit(threshold, start, index, len(peaks), node_days, false_alarms_per_node_day, passed / node_days)

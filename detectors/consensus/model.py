@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from detectors.consensus.baseline import BaselineRule
 from detectors.consensus.parts import Calibration, Distance, Forecast, Nearest, Part
-from detectors.consensus.views import RECENT, lagged, summary
+from detectors.consensus.views import RECENT, fading, lagged, summary
 
 Floats = NDArray[np.float64]
 SHORT: Final = "short"  # the last RECENT steps
 LONG: Final = "long"  # the whole window
 CHANGE: Final = "change"  # the last RECENT steps with the steps before each
-WEIGHTS: Final = np.array([0.4, 1.0, 0.5, 1.75])  # of the parts' surprises in a score
+WEIGHTS: Final = np.array([0.3, 1.0, 0.5, 1.75])  # of the parts' surprises in a score
 VIEW_OF: Final[Mapping[str, str]] = {"distance": SHORT, "nearest": SHORT, "nearest_long": LONG, "forecast": CHANGE}
 
 
@@ -90,8 +90,8 @@ class ConsensusModel:
         """
         steps = self.rule.relative(window, state)
         return {
-            SHORT: summary(steps[:, -RECENT:]),
-            LONG: summary(steps),
+            SHORT: summary(steps[:, -RECENT:], fading(RECENT)),
+            LONG: summary(steps, np.full(steps.shape[1], 1.0 / steps.shape[1])),
             CHANGE: np.concatenate([lagged(steps), steps[:, -RECENT:]], axis=2),
         }
 

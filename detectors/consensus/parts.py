@@ -12,6 +12,8 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.consensus.views import fading
+
 Floats = NDArray[np.float64]
 GROUPS: Final = 4
 RIDGE: Final = 1e-2  # added to the correlations' diagonal: directions that hardly ever moved must not decide alone
@@ -185,10 +187,10 @@ class Forecast:
     def distances(self, views: Floats) -> Floats:
         """See ``Part``."""
         squares = np.sum((self.metric.standardised(self.errors(views)) @ self.metric.whitening) ** 2, axis=2)
-        return np.asarray(np.mean(squares, axis=1), dtype=np.float64)
+        return np.asarray(np.sum(squares * fading(squares.shape[1]), axis=1), dtype=np.float64)
 
     def pull(self, views: Floats) -> Floats:
         """See ``Part``: float64 (n, F)."""
         errors = self.metric.standardised(self.errors(views))
         pull = self.metric.pull(errors.reshape(-1, errors.shape[2])).reshape(errors.shape)
-        return np.asarray(np.sum(pull, axis=1), dtype=np.float64)
+        return np.asarray(np.sum(pull * fading(errors.shape[1])[:, None], axis=1), dtype=np.float64)

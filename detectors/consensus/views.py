@@ -10,21 +10,30 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 RECENT: Final = 10  # steps of the short view: long enough to tell a burst from a fault, short enough to see one start
+FADE: Final = 0.9  # a burst of one second must not look like ten seconds of trouble
 LAGS: Final = 3  # steps that a forecast looks back
 PARTS: Final = 3  # of each feature in a view: its newest step, mean and deviation
 
 
-def summary(steps: Floats) -> Floats:
+def fading(steps: int) -> Floats:
+    """Return the weights of the last steps, float64 (steps,), of sum 1: each counts ``FADE`` of the one after it."""
+    weights = FADE ** np.arange(steps - 1, -1, -1.0)
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def summary(steps: Floats, weights: Floats) -> Floats:
     """Return the newest step, the mean and the deviation over the steps.
 
     Args:
         steps: float64 (n, steps, F).
+        weights: float64 (steps,), how much each counts; they sum to 1.
 
     Returns:
         float64 (n, 3 F).
     """
-    mean = np.mean(steps, axis=1)
-    spread = np.sqrt(np.mean((steps - mean[:, None, :]) ** 2, axis=1))
+    count = weights[:, None]
+    mean = np.sum(steps * count, axis=1)
+    spread = np.sqrt(np.sum((steps - mean[:, None, :]) ** 2 * count, axis=1))
     return np.concatenate([steps[:, -1], mean, spread], axis=1)
 
 
