@@ -52,7 +52,22 @@ class ScoredSteps:
     explained: dict[int, tuple[Contribution, ...]]
 
 
-def advanced_windows(detector: Detector, steps: Steps) -> Iterator[tuple[int, WindowBatch, NodeState | None]]:
+def open_store(detector: Detector, features: int, step_ms: int) -> WindowStore:
+    """Open the windows and states of a recording that comes in parts, see ``score_steps``.
+
+    Args:
+        detector: whose windows and states they are.
+        features: numbers in a step.
+        step_ms: nominal milliseconds between a node's steps.
+    """
+    return WindowStore(
+        features, window=detector.window, step_ms=step_ms, idle_ms=NEVER_MS, state_width=detector.state_width
+    )
+
+
+def advanced_windows(
+    detector: Detector, steps: Steps, store: WindowStore | None = None
+) -> Iterator[tuple[int, WindowBatch, NodeState | None]]:
     """Yield the windows of a recording, a batch at a time.
 
     Each with the place of the step that its record 0 is, and with the nodes' states before each window's newest step
@@ -61,14 +76,10 @@ def advanced_windows(detector: Detector, steps: Steps) -> Iterator[tuple[int, Wi
     Args:
         detector: whose window and states they are.
         steps: the recording.
+        store: windows and states that earlier parts of the recording left.
     """
-    store = WindowStore(
-        steps.rows.shape[1],
-        window=detector.window,
-        step_ms=steps.step_ms,
-        idle_ms=NEVER_MS,
-        state_width=detector.state_width,
-    )
+    if store is None:
+        store = open_store(detector, steps.rows.shape[1], steps.step_ms)
     for start in range(0, len(steps), _STEPS_AT_ONCE):
         part = slice(start, start + _STEPS_AT_ONCE)
         one_partition = np.zeros(len(steps.ts_ms[part]), dtype=np.int32)
@@ -77,19 +88,25 @@ def advanced_windows(detector: Detector, steps: Steps) -> Iterator[tuple[int, Wi
 
 
 def score_steps(
-    detector: Detector, steps: Steps, *, explain: int = 0, on_progress: Progress | None = None
+    detector: Detector,
+    steps: Steps,
+    *,
+    store: WindowStore | None = None,
+    explain: int = 0,
+    on_progress: Progress | None = None,
 ) -> ScoredSteps:
     """Score every step of a recording in its order.
 
     Args:
         detector: any; its threshold decides what is flagged.
-        steps: the recording.
+        steps: the recording, or its next part.
+        store: from ``open_store``, when the recording comes in parts: each goes on where the one before ended.
         explain: flagged windows to explain, the first ones.
         on_progress: called with the steps done so far.
     """
     scores = np.full(len(steps), np.nan)
     explained: dict[int, tuple[Contribution, ...]] = {}
-    for start, windows, before in advanced_windows(detector, steps):
+    for start, windows, before in advanced_windows(detector, steps, store):
         found = detector.score(windows, before)
         scores[start + windows.records] = found
         chosen = np.flatnonzero(found > detector.threshold)[: explain - len(explained)]

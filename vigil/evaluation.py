@@ -27,6 +27,7 @@ __all__ = [
     "Choice",
     "Evaluated",
     "Say",
+    "asked_rate",
     "compare_on_generator",
     "compare_reliability",
     "evaluate_file",
@@ -199,7 +200,7 @@ def _score(
         "baseline": False,
         "fit": choice.fit,
         "model_version": detector.version or None,
-        "asked_false_alarms_per_node_day": _asked(detector),
+        "asked_false_alarms_per_node_day": asked_rate(detector),
     }
     thresholds = np.full(len(scores), detector.threshold)
     test = recording.test
@@ -219,7 +220,7 @@ def _loaded(choice: Choice) -> Detector:
     return detector
 
 
-def _asked(detector: Detector) -> float | None:
+def asked_rate(detector: Detector) -> float | None:
     """Return the false alarms a node-day that the threshold was fitted for, where the artefact says so."""
     metadata = getattr(detector, "metadata", None)
     asked = metadata.threshold.fit.get("asked") if isinstance(metadata, Metadata) else None
@@ -250,7 +251,11 @@ def compare_on_generator(windows: int, say: Say | None = None) -> list[dict[str,
         say: told what is being done, and how far it is.
     """
     from detectors.autoencoder.detector import AutoencoderDetector  # noqa: PLC0415 - ONNX Runtime comes with these
-    from detectors.evaluation.generator import evaluate_generator, fit_on_generator  # noqa: PLC0415
+    from detectors.evaluation.generator import (  # noqa: PLC0415
+        evaluate_generator,
+        fit_on_generator,
+        one_bad_step_in_stream,
+    )
 
     tell: Say = say or (lambda _what, _done, _total: None)
     detector = fit_on_generator(on_progress=lambda done, total: tell("fitting on the generator", done, total))
@@ -258,7 +263,18 @@ def compare_on_generator(windows: int, say: Say | None = None) -> list[dict[str,
     found = evaluate_generator(
         detector, network, windows=windows, on_model=lambda name: tell(f"generator: {name}", 0, 0)
     )
-    return [{**asdict(figures), "file": "generator", "baseline": contender.baseline} for contender, figures in found]
+    streamed = one_bad_step_in_stream(
+        detector, windows=windows, on_progress=lambda done: tell("generator: windows in a stream", done, 0)
+    )
+    return [
+        {
+            **asdict(figures),
+            **(streamed if contender.name == detector.name else dict.fromkeys(streamed)),
+            "file": "generator",
+            "baseline": contender.baseline,
+        }
+        for contender, figures in found
+    ]
 
 
 def compare_reliability(

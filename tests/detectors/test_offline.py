@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detectors.offline import Steps, score_steps
+from detectors.offline import Steps, open_store, score_steps
 from tests.detectors.consensus_samples import fitted, fleet, scored
 
 
@@ -23,3 +23,16 @@ def test_progress_ends_with_all_steps() -> None:
     telemetry, seen = fleet(10, 900, 2), []
     score_steps(fitted(), Steps(telemetry.keys, telemetry.ts_ms, telemetry.rows, 1000), on_progress=seen.append)
     assert seen == [8192, 9000]
+
+
+def test_a_recording_that_comes_in_parts_gets_the_scores_of_the_whole() -> None:
+    detector, telemetry = fitted(), fleet(12, 200, 6, "x")
+    whole = score_steps(detector, Steps(telemetry.keys, telemetry.ts_ms, telemetry.rows, 1000)).scores
+    store = open_store(detector, telemetry.rows.shape[1], 1000)
+    parts = [
+        score_steps(
+            detector, Steps(telemetry.keys[cut], telemetry.ts_ms[cut], telemetry.rows[cut], 1000), store=store
+        ).scores
+        for cut in (slice(0, 500), slice(500, 507), slice(507, 2400))
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)

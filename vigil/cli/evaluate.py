@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from vigil.cli.figures import figure_table, generator_table, plain_results, reliability_table
+from vigil.cli.figures import fault_free_table, figure_table, generator_table, plain_results, reliability_table
 from vigil.cli.options import JsonOption
 from vigil.cli.output import note, print_json, progress_bar, stdout
 from vigil.errors import InputError
@@ -19,6 +19,7 @@ from vigil.evaluation import (
     compare_reliability,
     evaluate_file,
 )
+from vigil.fault_free import SEED, FaultFree, measure_fault_free
 
 __all__ = ["command"]
 
@@ -53,6 +54,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         bool, typer.Option("--generator", help="Measure on the reference generator; takes no file.")
     ] = False,
     windows: Annotated[int, typer.Option("--windows", min=100, help="With --generator: test windows.")] = 20_000,
+    fault_free: Annotated[
+        float | None,
+        typer.Option(
+            "--fault-free", metavar="DAYS", min=0.001, help="Count false alarms in a simulation of so long; no file."
+        ),
+    ] = None,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="With --fault-free: nodes to simulate.")] = 30,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="With --fault-free: of the simulation.")] = SEED,
     report: Annotated[
         Path | None, typer.Option("--report", help="Folder for plots and a report (extra `train`).")
     ] = None,
@@ -64,8 +73,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     the threshold) and by event (seen, delay, false alarms a node-day). docs/evaluation explains every figure. Without
     --fit the shipped artefact is measured as it is.
     """
-    _check(detector, files or [], generator=generator, incidents=incidents)
-    if generator:
+    made = [name for name, given in (("--generator", generator), ("--fault-free", fault_free is not None)) if given]
+    _check(detector, files or [], made, fit=fit, incidents=incidents)
+    if fault_free is not None:
+        _fault_free(FaultFree(detector, fault_free, nodes, seed, artefact), json=json)
+    elif generator:
         _generator(windows, json=json)
     elif detector == "reliability":
         _reliability(files or [], incidents, artefact, fit=fit, json=json)
@@ -116,12 +128,24 @@ def _generator(windows: int, *, json: bool) -> None:
         stdout.print(generator_table(results))
 
 
-def _check(detector: str, files: list[Path], *, generator: bool, incidents: Path | None) -> None:
+def _fault_free(wanted: FaultFree, *, json: bool) -> None:
+    result = _with_progress(partial(measure_fault_free, wanted), quiet=json)
+    if json:
+        print_json({"results": [result]})
+    else:
+        stdout.print(fault_free_table(result))
+
+
+def _check(detector: str, files: list[Path], made: list[str], *, fit: bool, incidents: Path | None) -> None:
     if detector not in DETECTORS:
         raise InputError(f"no detector is called {detector!r}", hint=f"choose from {', '.join(DETECTORS)}")
-    if generator and (files or detector == "reliability"):
-        raise InputError("--generator makes its own consensus rows", hint="vigil evaluate consensus --generator")
-    if not generator and not files:
+    if len(made) > 1:
+        raise InputError(f"{' and '.join(made)} are two measurements", hint="give one of them")
+    if made and (files or detector == "reliability"):
+        raise InputError(f"{made[0]} makes its own consensus rows", hint=f"vigil evaluate consensus {made[0]}")
+    if made == ["--fault-free"] and fit:
+        raise InputError("--fault-free measures a trained artefact", hint="leave --fit out, or give --artefact DIR")
+    if not made and not files:
         raise InputError("nothing to measure on", hint=f"vigil evaluate {detector} RECORDING --fit")
     if incidents is not None and detector != "reliability":
         raise InputError("--incidents is for reliability", hint="consensus recordings have labels in the file")

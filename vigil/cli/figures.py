@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from rich.table import Table
 
-__all__ = ["figure_table", "generator_table", "plain_results", "reliability_table"]
+__all__ = ["fault_free_table", "figure_table", "generator_table", "plain_results", "reliability_table"]
 
 
 class _Column(NamedTuple):
@@ -46,7 +46,8 @@ GENERATOR: Final = (
     _Column("precision", "precision", ".2%", 1),
     _Column("recall", "recall", ".2%", 1),
     _Column("false positives", "false_positive_rate", ".2%", -1),
-    _Column("one bad step at 1 %", "one_bad_step_at_1_percent", ".2%", 1),
+    _Column("one bad step at 1 %, at the window's end", "one_bad_step_at_1_percent", ".2%", 1),
+    _Column("... at any step", "one_bad_step_in_stream_at_1_percent", ".2%", 0),
 )
 
 
@@ -72,12 +73,49 @@ def generator_table(results: Sequence[dict[str, Any]]) -> Table:
     return _table("reference generator", GENERATOR, results, "the last rules are one line each")
 
 
+def fault_free_table(result: dict[str, Any]) -> Table:
+    """Make the table of false alarms in a simulated fleet without a fault."""
+    first, seen = result["first_hour"], result["first_verdict_after_steps"]
+    most = result["most_false_alarms_of_a_node"]
+    caption = (
+        f"{result['nodes']} new nodes for {result['days']:g} days; {result['nodes_without_false_alarm']} nodes without "
+        f"a false alarm, at most {most} of one node; first verdict after {seen['least']}"
+        f"{'' if seen['least'] == seen['most'] else '-' + str(seen['most'])} steps"
+    )
+    asked = result["asked_false_alarms_per_node_day"]
+    if asked is not None:
+        caption = f"asked for {asked:g} a node-day; {caption}"
+    table = Table(title=f"{result['model_version']} without a fault", caption=caption)
+    table.add_column("", no_wrap=True)
+    for title in ("false alarms", "node-days", "a node-day", "times what was asked", "times the usual"):
+        table.add_column(title, justify="right")
+    table.add_row("all", *_rate_cells(result), style="bold")
+    for name, rate in result["by_severity"].items():
+        table.add_row(name, *_rate_cells(rate), style="dim")
+    for rate in result["by_period"]:
+        table.add_row(f"{rate['period']} {rate['number']}", *_rate_cells(rate))
+    table.add_row("first hour of each node", *_rate_cells(first))
+    return table
+
+
 def plain_results(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return results with ``None`` for figures that are not defined, as JSON has no NaN."""
     return [
         {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in result.items()}
         for result in results
     ]
+
+
+def _rate_cells(rate: dict[str, Any]) -> list[str]:
+    """Return the cells of a line of ``fault_free_table``."""
+    forms = (
+        ("false_alarms", "d"),
+        ("node_days", ".2f"),
+        ("false_alarms_per_node_day", ".2f"),
+        ("times_asked", ".2f"),
+        ("times_usual", ".2f"),
+    )
+    return [format(rate[key], form) if _is_known(rate.get(key)) else "-" for key, form in forms]
 
 
 def _table(title: str, columns: Sequence[_Column], results: Sequence[dict[str, Any]], caption: str) -> Table:

@@ -32,6 +32,7 @@ class ConsensusFleet:
         wan_share: share of clusters that span a WAN (base latency 20-120 ms instead of 0.8-8 ms).
         step_ms: time between two records of a member.
         name: prefix of the cluster names: ``<name>-00`` has the members ``<name>-00-n0``, ``<name>-00-n1`` ...
+        first: number of the first cluster, so that a large fleet can be simulated in parts, each as in the whole.
     """
 
     clusters: int = 8
@@ -39,23 +40,24 @@ class ConsensusFleet:
     wan_share: float = 0.3
     step_ms: int = 1_000
     name: str = "sim"
+    first: int = 0
 
     def __post_init__(self) -> None:
         sizes = (self.members,) if isinstance(self.members, int) else self.members
-        if self.clusters < 1 or not sizes or min(sizes) < 1 or self.step_ms < 1:
+        if self.clusters < 1 or not sizes or min(sizes) < 1 or self.step_ms < 1 or self.first < 0:
             raise ValueError(
-                f"a fleet needs at least one cluster of one member and a step of 1 ms; got clusters={self.clusters}, "
-                f"members={self.members}, step_ms={self.step_ms}"
+                f"a fleet needs at least one cluster of one member, a step of 1 ms and a first number of 0; got "
+                f"clusters={self.clusters}, members={self.members}, step_ms={self.step_ms}, first={self.first}"
             )
 
     @property
     def layout(self) -> dict[str, tuple[str, ...]]:
         """The member ids of every cluster."""
         sizes = (self.members,) if isinstance(self.members, int) else self.members
-        names = [f"{self.name}-{place:02d}" for place in range(self.clusters)]
+        names = {place: f"{self.name}-{place:02d}" for place in range(self.first, self.first + self.clusters)}
         return {
             name: tuple(f"{name}-n{member}" for member in range(sizes[place % len(sizes)]))
-            for place, name in enumerate(names)
+            for place, name in names.items()
         }
 
 
@@ -65,6 +67,8 @@ def simulate_consensus(
     seed: int,
     start_ms: int,
     faults: FaultPlan | float = 0.0,
+    *,
+    stretch: int = 0,
 ) -> Simulation:
     """Simulate ``steps`` steps of a fleet; the same arguments give the same bytes.
 
@@ -76,6 +80,8 @@ def simulate_consensus(
         seed: seeds everything, the fault plan at a rate included.
         start_ms: event time of the first step, Unix epoch milliseconds.
         faults: the faults to inject, or their mean number in an hour of one cluster.
+        stretch: number of a stretch of a long run. Each has the same clusters and courses of its own, so that the run
+            takes no more memory than a stretch; between two, latency and load step as after a restart.
 
     Returns:
         The telemetry in event-time order, with the truth in ``faults``, ``truth`` and ``aftermath``.
@@ -91,7 +97,9 @@ def simulate_consensus(
     plan = faults if isinstance(faults, FaultPlan) else FaultPlan.at_rate(layout, span, float(faults), seed)
     plan.check(layout)
     ordered = tuple(plan)
-    parts = [_simulate_cluster(fleet, place, steps, seed, start_ms, ordered) for place in range(fleet.clusters)]
+    parts = [
+        _simulate_cluster(fleet, place, steps, (seed, stretch), start_ms, ordered) for place in range(fleet.clusters)
+    ]
     return _merge(parts, ordered)
 
 
@@ -110,14 +118,18 @@ class _Part:
 
 
 def _simulate_cluster(
-    fleet: ConsensusFleet, place: int, steps: int, seed: int, start_ms: int, faults: tuple[Fault, ...]
+    fleet: ConsensusFleet, place: int, steps: int, seeds: tuple[int, int], start_ms: int, faults: tuple[Fault, ...]
 ) -> _Part:
-    """Simulate the cluster at ``place`` of the fleet from its own random stream."""
-    rng = np.random.default_rng([seed, 1_009, place])
+    """Simulate the cluster at ``place`` of the fleet from its own random streams: the seed's, and the stretch's."""
     cluster, members = list(fleet.layout.items())[place]
+    place += fleet.first
+    seed, stretch = seeds
+    rng = np.random.default_rng([seed, 1_009, place])
     # Which clusters span a WAN is spread evenly over the fleet, so that a small fleet has its share too.
     wan = int((place + 1) * fleet.wan_share) > int(place * fleet.wan_share)
     profile = ClusterProfile.draw(rng, len(members), wan=wan)
+    if stretch:
+        rng = np.random.default_rng([seed, 1_009, place, stretch])
     base = start_ms + np.arange(steps, dtype=np.int64) * fleet.step_ms
     latents = healthy(rng, profile, base, fleet.step_ms)
     truth = np.full(steps, -1, np.int16)

@@ -33,6 +33,30 @@ def test_same_arguments_give_the_same_bytes_and_another_seed_others() -> None:
     assert once != other
 
 
+def test_a_fleet_can_be_simulated_in_parts() -> None:
+    whole = simulate_consensus(ConsensusFleet(clusters=6), 100, 3, START)
+    part = simulate_consensus(ConsensusFleet(clusters=2, first=3), 100, 3, START)
+    first = 3 + 5 + 3
+    assert part.nodes == whole.nodes[first : first + 7 + 3]
+    for node in range(len(part.nodes)):
+        np.testing.assert_array_equal(column(part, "latency_p99", node), column(whole, "latency_p99", first + node))
+
+
+def test_the_stretches_of_a_long_run_have_the_same_clusters_and_other_courses() -> None:
+    fleet = ConsensusFleet(clusters=4)
+    first, second, again = (simulate_consensus(fleet, 600, 3, START, stretch=each) for each in (0, 1, 1))
+    np.testing.assert_array_equal(second.matrix(), again.matrix())
+    assert not np.array_equal(column(first, "latency_p50", 0), column(second, "latency_p50", 0))
+    assert [node.node_id for node in first.nodes] == [node.node_id for node in second.nodes]
+    usual = [
+        np.array([np.median(column(run, "latency_p50", node)) for node in range(len(run.nodes))])
+        for run in (first, second)
+    ]
+    assert np.abs(np.log(usual[0] / usual[1])).max() < 0.7  # drift and load; clusters differ by far more
+    assert usual[0].max() / usual[0].min() > 5.0
+    np.testing.assert_array_equal(column(first, "quorum_size", 0)[0], column(second, "quorum_size", 0)[0])
+
+
 def test_a_cluster_does_not_depend_on_how_many_others_there_are() -> None:
     small = simulate_consensus(ConsensusFleet(clusters=1, members=3), 200, 3, START)
     large = simulate_consensus(ConsensusFleet(clusters=4, members=3), 200, 3, START)
