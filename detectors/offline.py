@@ -84,7 +84,7 @@ def advanced_windows(
         part = slice(start, start + _STEPS_AT_ONCE)
         one_partition = np.zeros(len(steps.ts_ms[part]), dtype=np.int32)
         windows = store.append(one_partition, steps.keys[part], steps.ts_ms[part], steps.rows[part]).windows
-        yield start, windows, _advance(detector, store, windows)
+        yield start, windows, advance_states(detector, store, windows)
 
 
 def score_steps(
@@ -118,8 +118,17 @@ def score_steps(
     return ScoredSteps(scores, explained)
 
 
-def _advance(detector: Detector, store: WindowStore, windows: WindowBatch) -> NodeState | None:
-    """Move the nodes' states in the store; a node without one gets what the detector begins with."""
+def advance_states(detector: Detector, store: WindowStore, windows: WindowBatch) -> NodeState | None:
+    """Move the nodes' states in the store over the windows' newest steps; a new node gets what the detector begins with.
+
+    Args:
+        detector: whose states the store keeps.
+        store: where the windows come from, before its next append.
+        windows: n windows, each node's in order.
+
+    Returns:
+        float32 (n, state_width), each node's state before the step; ``None`` for a detector without state.
+    """
     if not detector.state_width:
         return None
     stateful = cast("StatefulDetector", detector)

@@ -16,13 +16,13 @@ from detectors.consensus.baseline import BaselineRule
 from detectors.consensus.detector import ConsensusDetector
 from detectors.consensus.learn import NormalViews, average, learn_model, moments
 from detectors.consensus.model import ConsensusModel, Floats
+from detectors.offline import NEVER_MS, advance_states
 from detectors.protocol import NodeState
 from detectors.thresholds import TailFit, fit_threshold
 from features.batch import WindowBatch
 from features.windows import WindowStore
 
 CHUNK: Final = 8192
-NEVER_MS: Final = 4_000_000_000_000  # recordings forget no node
 MAX_FLEET_VIEWS: Final = 100_000
 MAX_OWN_VIEWS: Final = 10_000
 MIN_NODES_TO_SPLIT: Final = 8
@@ -213,13 +213,9 @@ class _Passes:
     def _advanced(self, draft: ConsensusDetector, steps: NormalSteps) -> Iterator[tuple[WindowBatch, NodeState]]:
         """Yield windows with the states before them, as the worker has them."""
         for store, windows in self._windows(steps, draft.state_width):
-            slots, node = np.unique(windows.slots, return_inverse=True)
-            state = store.state[slots]
-            fresh = np.flatnonzero(~state.any(axis=1))
-            state[fresh] = draft.prime([store.key_of(int(slot)) for slot in slots[fresh]])
-            before = draft.advance(windows, state, node)
-            store.state[slots] = state
-            yield windows, before
+            before = advance_states(draft, store, windows)
+            if before is not None:
+                yield windows, before
 
     def _joined(self, parts: Sequence[NormalViews]) -> NormalViews:
         if not sum(len(part.node) for part in parts):
