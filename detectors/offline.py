@@ -119,7 +119,7 @@ def score_steps(
 
 
 def advance_states(detector: Detector, store: WindowStore, windows: WindowBatch) -> NodeState | None:
-    """Move the nodes' states in the store over the windows' newest steps; a new node gets what the detector begins with.
+    """Move the nodes' states in the store over the windows' newest steps; a new node gets the detector's beginning.
 
     Args:
         detector: whose states the store keeps.

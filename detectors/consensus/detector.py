@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class ConsensusDetector:
     at its 99th percentile. State: one baseline a node.
     """
 
-    name: ClassVar[str] = "consensus"
+    name: str = "consensus"
 
     def __init__(self, model: ConsensusModel, metadata: Metadata) -> None:
         """Bind a model to the metadata it was trained or loaded with."""
