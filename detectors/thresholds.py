@@ -12,6 +12,12 @@ TAILS: Final = (0.99, 0.98, 0.95, 0.9, 0.8)  # quantiles of all scores at which 
 PRIOR_INDEX: Final = 5.5  # tails of scores on simulated fleets have indices of 4.5 to 6.5
 PRIOR_PEAKS: Final = 20  # peaks that this knowledge is worth
 MIN_PEAKS: Final = 10  # a tail index from fewer episodes is noise
+MIN_SCORES: Final = 100
+# Each of five stretches that are scored apart loses its first window: 145 steps a node of windows of 30.
+LONGER: Final = (
+    "give a longer recording of normal operation: 1,000 steps of one node are enough, 500 each of two, 400 each of "
+    "three or more"
+)
 
 
 class ThresholdError(ValueError):
@@ -104,14 +110,16 @@ def _tail(
             return start, peaks
     raise ThresholdError(
         f"{len(peaks)} episodes above the {TAILS[-1]:.0%} quantile of {len(pooled)} scores: a threshold needs at least "
-        f"{MIN_PEAKS}; give a longer recording of normal operation"
+        f"{MIN_PEAKS}; {LONGER}"
     )
 
 
 def _check(pooled: NDArray[np.float64], rate: float) -> None:
     if not rate > 0.0:
         raise ThresholdError(f"false_alarms_per_node_day is {rate}: it must be greater than 0")
-    if len(pooled) < 100:
-        raise ThresholdError(f"{len(pooled)} scores of normal telemetry: a threshold needs at least 100")
+    if len(pooled) < MIN_SCORES:
+        raise ThresholdError(
+            f"{len(pooled)} scores of normal telemetry: a threshold needs at least {MIN_SCORES}; {LONGER}"
+        )
     if not np.all(np.isfinite(pooled)) or np.any(pooled <= 0.0):
         raise ThresholdError("scores of normal telemetry must be finite and positive")

@@ -150,6 +150,12 @@ def test_too_little_to_learn_from_is_said_in_words() -> None:
         fit_consensus(fleet(1, 45, 1), FitSettings())
 
 
+@pytest.mark.parametrize(("nodes", "steps"), [(1, 1000), (2, 500), (3, 400)])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_recording_as_short_as_the_errors_say_carries_a_threshold(nodes: int, steps: int, seed: int) -> None:
+    assert fit_consensus(fleet(nodes, steps, seed), FitSettings()).threshold > 1.0
+
+
 def test_no_windows_give_no_scores() -> None:
     empty = WindowBatch.empty(30, len(FIELDS))
     detector = fitted()

@@ -51,3 +51,11 @@ def test_a_higher_rate_gives_a_lower_threshold() -> None:
 def test_scores_that_carry_no_threshold_are_refused_in_words(scores: list[np.ndarray], rate: float, word: str) -> None:
     with pytest.raises(ThresholdError, match=word):
         fit_threshold(scores, step_ms=1000, false_alarms_per_node_day=rate)
+
+
+@pytest.mark.parametrize("scores", [[np.ones(50)], [np.ones(500)]], ids=["few scores", "few episodes"])
+def test_a_recording_too_short_is_told_how_long_it_must_be(scores: list[np.ndarray]) -> None:
+    with pytest.raises(
+        ThresholdError, match=r"longer recording .* 1,000 steps of one node .* 500 each of two, 400 each"
+    ):
+        fit_threshold(scores, step_ms=1000, false_alarms_per_node_day=1.0)
