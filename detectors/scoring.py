@@ -126,7 +126,7 @@ class StreamScorer:
         verdicts: list[Verdicts] = []
         found: list[tuple[int, int, Anomaly]] = []
         for order, (detector, part) in enumerate(zip(self.detectors, self._state_parts, strict=True)):
-            scores, reasons = self._run(detector, part, appended.windows)
+            scores, reasons = self._run(detector, part, appended.windows, decoded.keys)
             flagged = scores > detector.threshold
             records = appended.windows.records
             verdicts.append(Verdicts(detector.name, detector.version, detector.threshold, records, scores, flagged))
@@ -140,15 +140,31 @@ class StreamScorer:
         found.sort(key=lambda each: each[:2])
         return Outcome([anomaly for _, _, anomaly in found], verdicts, appended)
 
+    def replay(self, decoded: Decoded, *, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> Appended:
+        """Bring windows and states to where ``process`` would, for records whose verdicts are known already.
+
+        Args:
+            decoded: n good records, a partition's in log order.
+            partitions: int32 (n,).
+            offsets: int64 (n,), increasing within a partition; records that a restored window contains are passed over.
+        """
+        appended = self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows, offsets=offsets)
+        for detector, part in zip(self.detectors, self._state_parts, strict=True):
+            if detector.state_width:
+                self._advance(cast("StatefulDetector", detector), part, appended.windows, decoded.keys)
+        return appended
+
     def drop_partition(self, partition: int) -> None:
         """Forget all nodes of a partition that now belongs to another worker."""
         self.store.drop_partition(partition)
 
     def _run(
-        self, detector: Detector, part: slice, windows: WindowBatch
+        self, detector: Detector, part: slice, windows: WindowBatch, keys: Sequence[str]
     ) -> tuple[NDArray[np.float64], dict[int, Explained]]:
         """Score all windows; return the scores, float64 (n,), and what explains the flagged ones by index."""
-        before = self._advance(cast("StatefulDetector", detector), part, windows) if detector.state_width else None
+        before = None
+        if detector.state_width:
+            before = self._advance(cast("StatefulDetector", detector), part, windows, keys)
         scores = np.zeros(len(windows), dtype=np.float64)
         for start in range(0, len(windows), MAX_WINDOWS):
             index = np.arange(start, min(start + MAX_WINDOWS, len(windows)), dtype=np.int64)
@@ -159,13 +175,14 @@ class StreamScorer:
         explained = _explain(detector, windows.take(flagged), None if before is None else before[flagged])
         return scores, dict(zip(flagged.tolist(), explained, strict=True))
 
-    def _advance(self, detector: StatefulDetector, part: slice, windows: WindowBatch) -> NodeState:
+    def _advance(self, detector: StatefulDetector, part: slice, windows: WindowBatch, keys: Sequence[str]) -> NodeState:
         """Move the nodes' states in the store; a node without one gets what the detector begins with."""
-        slots, node = np.unique(windows.slots, return_inverse=True)
+        slots, first, node = np.unique(windows.slots, return_index=True, return_inverse=True)
         state = self.store.state[slots, part]
         fresh = np.flatnonzero(~state.any(axis=1))
         if len(fresh):
-            state[fresh] = detector.prime([self.store.key_of(int(slot)) for slot in slots[fresh]])
+            # Not by slot: a node may have been forgotten again by the end of the batch.
+            state[fresh] = detector.prime([keys[record] for record in windows.records[first[fresh]].tolist()])
         before = detector.advance(windows, state, node)
         self.store.state[slots, part] = state
         return before

@@ -18,6 +18,8 @@ class Topic(Struct, frozen=True, kw_only=True):
         compact: whether the newest record of a key stays for ever (``cleanup.policy=compact``).
         max_message_bytes: largest record the broker takes. Above the codec's limit on purpose: an oversized record has
             to reach the worker to become a dead letter, instead of failing inside some producer.
+        segment_bytes: size of the log's files; only files that are full are compacted, so a topic that is read from its
+            beginning has small ones. The broker's default when ``None``.
         key: what the key is.
         carries: what the value is.
     """
@@ -27,6 +29,7 @@ class Topic(Struct, frozen=True, kw_only=True):
     retention_ms: int
     compact: bool = False
     max_message_bytes: int = _MIB
+    segment_bytes: int | None = None
     key: str
     carries: str
 
@@ -90,6 +93,16 @@ DEAD_LETTERS = Topic(
     key="the original key",
     carries="every record that could not be used, byte for byte; what was wrong is in the headers",
 )
+STATE = Topic(
+    name="vigil.state",
+    partitions=12,
+    retention_ms=-1,
+    compact=True,
+    max_message_bytes=4 * _MIB,
+    segment_bytes=4 * _MIB,
+    key="JSON array: group, topic and node; group and topic",
+    carries="a node's window and detector state; where a replay of a partition starts",
+)
 
 TOPICS: tuple[Topic, ...] = (
     METRICS_CONSENSUS,
@@ -102,8 +115,9 @@ TOPICS: tuple[Topic, ...] = (
     FORECASTS_BANDWIDTH,
     DECISIONS_COMPRESSION,
     DEAD_LETTERS,
+    STATE,
 )
-"""All topics, in the order of the wire contract."""
+"""All topics, in the order of the wire contract; vigil's own last."""
 
 
 def partition_of(cluster: str | None, key: str, partitions: int) -> int:

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from streams.config import DeadLetterLimits, KafkaConfig, RedisConfig, WorkerConfig
+from streams.config import DeadLetterLimits, KafkaConfig, RedisConfig, StateConfig, WorkerConfig
 from streams.errors import DeadLetterLimit, StreamsConfigError, StreamsError, TopicsError, WorkerFatal
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "Records",
     "RedisConfig",
     "RedisView",
+    "StateConfig",
     "StreamsConfigError",
     "StreamsError",
     "TopicsError",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from streams.errors import StreamsConfigError
 
-__all__ = ["DeadLetterLimits", "KafkaConfig", "RedisConfig", "WorkerConfig"]
+__all__ = ["DeadLetterLimits", "KafkaConfig", "RedisConfig", "StateConfig", "WorkerConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class KafkaConfig:
         properties: librdkafka properties passed through (TLS, SASL, ...). ``consumer.`` or ``producer.`` in front
             limits one to that client. Not shown in ``repr``: it may hold secrets.
         topics: names to use instead of the defaults, by stream (``consensus``, ``node``, ...) or output (``anomalies``,
-            ``dead-letters``).
+            ``dead-letters``, ``state``).
         session_timeout_ms: a member silent for this long loses its partitions.
         max_poll_interval_ms: a batch that takes longer than this loses its partitions too.
         transaction_timeout_ms: the broker aborts a transaction left open for this long. It bounds how long a crashed
@@ -104,6 +104,29 @@ class DeadLetterLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class StateConfig:
+    """How windows and detector states are kept in Kafka.
+
+    Attributes:
+        enabled: whether they are; without, a restarted worker begins with empty windows.
+        every_steps: a node is saved at least every so many of its steps.
+        replay_records: and at the latest so many records of its partition after it changed: bounds the replay after a
+            restart (to this, and one batch).
+    """
+
+    enabled: bool = True
+    every_steps: int = 30
+    replay_records: int = 50_000
+
+    def __post_init__(self) -> None:
+        if min(self.every_steps, self.replay_records) < 1:
+            raise StreamsConfigError(
+                f"state every_steps is {self.every_steps} and replay_records {self.replay_records}: "
+                "they count steps and records, give numbers of at least 1"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerConfig:
     """How a worker runs.
 
@@ -114,6 +137,7 @@ class WorkerConfig:
         max_record_bytes: larger values are dead letters, undecoded.
         dead_letter_max_bytes: larger values are cut when published as dead letters (a header says so).
         limits: when dead letters stop the worker.
+        state: how windows survive a restart.
         http_host: address of ``/metrics``, ``/healthz`` and ``/readyz``; localhost unless opened on purpose.
         http_port: its port, 0 for any free one, ``None`` for no server.
         healthy_s: ``/healthz`` fails when the loop has not turned for this long.
@@ -127,6 +151,7 @@ class WorkerConfig:
     max_record_bytes: int = 65_536
     dead_letter_max_bytes: int = 8 * 1024 * 1024
     limits: DeadLetterLimits = DeadLetterLimits()
+    state: StateConfig = StateConfig()
     http_host: str = "127.0.0.1"
     http_port: int | None = 9464
     healthy_s: float = 60.0

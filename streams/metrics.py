@@ -8,6 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from features.appended import StepStatus
+from streams.changelog import Restored
 from streams.processor import Batch
 from streams.source import Partition
 
@@ -28,6 +29,7 @@ class WorkerMetrics:
         self.registry = registry
         self._define_kept(registry)
         self._define_records(registry)
+        self._define_state(registry)
         self._define_plumbing(registry)
 
     def _define_kept(self, registry: CollectorRegistry) -> None:
@@ -70,6 +72,31 @@ class WorkerMetrics:
         )
         self.scored = Counter(
             "vigil_windows_scored_total", "Windows scored.", ("stream", "detector"), registry=registry
+        )
+
+    def _define_state(self, registry: CollectorRegistry) -> None:
+        """Define what is kept of windows, and what comes back."""
+        self.states = Counter("vigil_state_records_total", "Records written to the state topic.", registry=registry)
+        self.restored_nodes = Counter(
+            "vigil_restored_nodes_total", "Nodes whose windows came back.", ("stream",), registry=registry
+        )
+        self.refused_states = Counter(
+            "vigil_refused_snapshots_total", "Snapshots that could not be used.", ("stream",), registry=registry
+        )
+        self.cold = Counter(
+            "vigil_cold_partitions_total",
+            "Partitions whose windows did not come back.",
+            ("stream",),
+            registry=registry,
+        )
+        self.restore_seconds = Counter(
+            "vigil_restore_seconds_total", "Time spent inside rebalances bringing windows back.", registry=registry
+        )
+        self.replays = Counter(
+            "vigil_replayed_records_total",
+            "Records read again to bring windows back, without verdicts.",
+            ("topic",),
+            registry=registry,
         )
 
     def _define_plumbing(self, registry: CollectorRegistry) -> None:
@@ -123,7 +150,23 @@ class WorkerMetrics:
         for anomaly in batch.anomalies:
             self.anomalies.labels(anomaly.detector, anomaly.severity).inc()
             self.delay.observe(max(0.0, (now_ms - anomaly.ts_ms) / 1000))
+        self.states.inc(len(batch.states))
         self.spent(batch.seconds)
+
+    def replayed(self, batch: Batch) -> None:
+        """Count records that only brought windows back."""
+        for topic, count in batch.replayed.items():
+            self.replays.labels(topic).inc(count)
+        if not batch.offsets:
+            self.spent(batch.seconds)
+
+    def restored(self, partitions: Mapping[tuple[str, int], Restored], seconds: float) -> None:
+        """Count what came back, by stream and partition, and the time it took."""
+        self.restore_seconds.inc(seconds)
+        for (stream, _), one in partitions.items():
+            self.restored_nodes.labels(stream).inc(one.nodes)
+            self.refused_states.labels(stream).inc(one.refused)
+            self.cold.labels(stream).inc(bool(one.cold))
 
     def ended(self, result: str) -> None:
         """Count a transaction by how it ended."""

@@ -1,10 +1,11 @@
 """What a worker shows of itself: metrics, health, and its counters in Redis."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from streams.changelog import Restored
 from streams.config import WorkerConfig
 from streams.health import Health
 from streams.http import HealthServer
@@ -12,7 +13,7 @@ from streams.lifecycle import Lifecycle
 from streams.metrics import StateCollector, StreamState, WorkerMetrics, WorkerState
 from streams.processor import Batch, Processor
 from streams.redis_view import RedisView
-from streams.source import SourceState
+from streams.source import Partition, SourceState
 
 __all__ = ["Monitor"]
 
@@ -65,6 +66,15 @@ class Monitor:
         self.anomalies += len(batch.anomalies)
         self.dead_letters += len(batch.dead_letters)
         self.metrics.committed(batch, time.time() * 1000)
+
+    def replayed(self, batch: Batch) -> None:
+        """Count the records of a batch that only brought windows back."""
+        self.metrics.replayed(batch)
+
+    def restored(self, partitions: Mapping[Partition, Restored], seconds: float) -> None:
+        """Count what came back of partitions just assigned."""
+        streams = {topic: scorer.stream.name for topic, scorer in self._processor.scorers.items()}
+        self.metrics.restored({(streams[topic], number): one for (topic, number), one in partitions.items()}, seconds)
 
     def counters(self) -> dict[str, int | float]:
         """Return the worker's counters since its start, for the view in Redis."""

@@ -5,7 +5,8 @@ from schemas.topics import ANOMALIES, DEAD_LETTERS
 from streams.config import KafkaConfig
 from streams.dead_letters import dead_letter_record
 from streams.processor import Batch
-from streams.publisher import OutputRecord
+from streams.publisher import Headers, OutputRecord
+from streams.state import EPOCH_HEADER, StateRecord
 
 __all__ = ["Outputs"]
 
@@ -37,8 +38,7 @@ class Outputs:
             dead_letter_record(each, self._dead_letters, max_bytes=self.dead_letter_max_bytes)
             for each in batch.dead_letters
         ]
-        states = [OutputRecord(each.topic, each.key, each.value, []) for each in batch.states]
-        return anomalies + letters + states
+        return anomalies + letters + [_state(each) for each in batch.states]
 
     def shrink(self) -> bool:
         """Halve the size of dead letters, because the cluster takes less; false when they are as small as they get."""
@@ -46,3 +46,8 @@ class Outputs:
             return False
         self.dead_letter_max_bytes = max(LEAST_DEAD_LETTER_BYTES, self.dead_letter_max_bytes // 2)
         return True
+
+
+def _state(record: StateRecord) -> OutputRecord:
+    headers: Headers = [] if record.value is None else [(EPOCH_HEADER, str(record.epoch))]
+    return OutputRecord(record.topic, record.key, record.value, headers, record.partition)

@@ -17,29 +17,16 @@ from features.appended import StepStatus
 from schemas.codec import Decoded, RecordCodec
 from schemas.outputs import Anomaly
 from streams.cadence import Cadence
+from streams.changelog import Changelog, Restored
 from streams.dead_letters import DeadLetter
 from streams.source import Partition, Records
+from streams.state import SavedPartition, StateRecord
 from streams.verdicts import NodeVerdict, newest_verdicts
 
-__all__ = ["Batch", "Counts", "Processor", "StateRecord", "StepCounts"]
+__all__ = ["Batch", "Counts", "Processor", "StepCounts"]
 
 K = TypeVar("K")
 N = TypeVar("N", int, float)
-
-
-@dataclass(frozen=True, slots=True)
-class StateRecord:
-    """One record for a compacted state topic, published in the batch's transaction.
-
-    Attributes:
-        topic: the state topic.
-        key: whose state.
-        value: the state, ``None`` to delete it.
-    """
-
-    topic: str
-    key: bytes
-    value: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +68,7 @@ class Batch:
         offsets: next offset to read, by partition: what the transaction commits.
         rejected: by partition, bool (n,) in log order, whether each record is a dead letter.
         counts: for the metrics.
+        replayed: records, by topic, that only brought windows back; they are in nothing else.
         seconds: wall time by stage.
     """
 
@@ -92,11 +80,12 @@ class Batch:
     offsets: dict[Partition, int] = field(default_factory=dict)
     rejected: dict[Partition, NDArray[np.bool_]] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
+    replayed: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """Number of records."""
+        """Number of records, those that were only replayed not among them."""
         return sum(self.counts.records.values())
 
 
@@ -106,6 +95,7 @@ class Processor:
     Args:
         scorers: by topic.
         max_record_bytes: larger values are dead letters.
+        changelogs: by topic, where windows are to survive a restart.
         clock: seconds, for the stage times.
     """
 
@@ -114,6 +104,7 @@ class Processor:
         scorers: Mapping[str, StreamScorer],
         *,
         max_record_bytes: int = 65_536,
+        changelogs: Mapping[str, Changelog] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.scorers = dict(scorers)
@@ -123,42 +114,92 @@ class Processor:
         self._codecs = {
             topic: RecordCodec(scorer.stream, max_bytes=max_record_bytes) for topic, scorer in scorers.items()
         }
+        self._changelogs = dict(changelogs or {})
+        self._replays: dict[Partition, int] = {}
         self._clock = clock
 
     def process(self, records: Sequence[Records]) -> Batch:
         """Work through records; those of a partition are in log order, and each topic is one of ``scorers``."""
         batch = Batch()
         for each in records:
-            self._process(each, batch)
+            rest = self._replay(each, batch) if self._replays else each
+            if len(rest):
+                self._process(rest, batch)
         return batch
+
+    def restore(self, partition: Partition, saved: SavedPartition, committed: int | None) -> Restored:
+        """Put back the windows of a partition; what is read of it before ``committed`` is replayed, not published.
+
+        Args:
+            partition: one whose topic has a changelog, just assigned or dropped.
+            saved: what the state topic has of it.
+            committed: where the group goes on, ``None`` when it never committed anything.
+        """
+        topic, number = partition
+        restored = self._changelogs[topic].restore(number, saved, committed)
+        if restored.start is not None and committed is not None and restored.start < committed:
+            self._replays[partition] = committed
+        return restored
 
     def drop(self, partition: Partition) -> None:
         """Forget the windows of a partition that goes to another worker."""
         topic, number = partition
         self.scorers[topic].drop_partition(number)
+        self._replays.pop(partition, None)
+        if topic in self._changelogs:
+            self._changelogs[topic].drop(number)
+
+    def _replay(self, records: Records, batch: Batch) -> Records:
+        """Bring windows up to what was committed; returns the records that come after."""
+        old = np.zeros(len(records), np.bool_)
+        for number in np.unique(records.partitions).tolist():
+            until = self._replays.get((records.topic, number))
+            if until is not None:
+                mine = records.partitions == number
+                old |= mine & (records.offsets < until)
+                if records.offsets[mine][-1] >= until - 1:
+                    del self._replays[records.topic, number]
+        if not old.any():
+            return records
+        began = self._clock()
+        chosen, scorer = records.where(old), self.scorers[records.topic]
+        decoded = self._codecs[records.topic].decode(chosen.keys, chosen.values)
+        partitions, offsets = chosen.partitions[decoded.index], chosen.offsets[decoded.index]
+        changelog, spans = self._changelogs[records.topic], _spans(chosen)
+        before = changelog.watermarks(list(spans))
+        appended = scorer.replay(decoded, partitions=partitions, offsets=offsets)
+        changelog.observe(spans, before, decoded.keys, partitions, appended)
+        _add(batch.replayed, records.topic, len(chosen))
+        _add(batch.seconds, "replay", self._clock() - began)
+        return records.where(~old)
 
     def _process(self, records: Records, batch: Batch) -> None:
         scorer = self.scorers[records.topic]
         began = self._clock()
         decoded = self._codecs[records.topic].decode(records.keys, records.values)
         decoded_at = self._clock()
+        partitions, spans = records.partitions[decoded.index], _spans(records)
+        changelog = self._changelogs.get(records.topic)
+        before = changelog.watermarks(list(spans)) if changelog is not None else {}
         outcome = scorer.process(
-            decoded,
-            topic=records.topic,
-            partitions=records.partitions[decoded.index],
-            offsets=records.offsets[decoded.index],
+            decoded, topic=records.topic, partitions=partitions, offsets=records.offsets[decoded.index]
         )
         scored_at = self._clock()
+        if changelog is not None:
+            changelog.observe(spans, before, decoded.keys, partitions, outcome.appended)
+            batch.states.extend(changelog.records(list(spans)))
+        saved_at = self._clock()
         batch.anomalies.extend(outcome.anomalies)
         batch.dead_letters.extend(_dead_letters(records, decoded))
         batch.verdicts.extend(newest_verdicts(scorer.stream.name, decoded, outcome.verdicts, outcome.anomalies))
-        _add_offsets(records, decoded, batch)
+        _add_offsets(records, decoded, spans, batch)
         _count(records, decoded, outcome, scorer.stream.name, batch.counts)
         if records.topic in self.cadences:
             self.cadences[records.topic].observe(decoded)
         _add(batch.seconds, "decode", decoded_at - began)
         _add(batch.seconds, "score", scored_at - decoded_at)
-        _add(batch.seconds, "collect", self._clock() - scored_at)
+        _add(batch.seconds, "state", saved_at - scored_at)
+        _add(batch.seconds, "collect", self._clock() - saved_at)
 
 
 def _dead_letters(records: Records, decoded: Decoded) -> list[DeadLetter]:
@@ -182,16 +223,22 @@ def _dead_letters(records: Records, decoded: Decoded) -> list[DeadLetter]:
     return found
 
 
-def _add_offsets(records: Records, decoded: Decoded, batch: Batch) -> None:
+def _spans(records: Records) -> dict[int, tuple[int, int]]:
+    """Return the first offset of each partition and the one after its last."""
+    found = {}
+    for number in np.unique(records.partitions).tolist():
+        offsets = records.offsets[records.partitions == number]
+        found[number] = int(offsets[0]), int(offsets[-1]) + 1
+    return found
+
+
+def _add_offsets(records: Records, decoded: Decoded, spans: Mapping[int, tuple[int, int]], batch: Batch) -> None:
     bad = np.ones(len(records), dtype=np.bool_)
     bad[decoded.index] = False
-    for number in np.unique(records.partitions).tolist():
-        mine = records.partitions == number
-        offsets = records.offsets[mine]
+    for number, (start, end) in spans.items():
         partition = (records.topic, number)
-        batch.starts[partition] = int(offsets[0])
-        batch.offsets[partition] = int(offsets[-1]) + 1
-        batch.rejected[partition] = bad[mine]
+        batch.starts[partition], batch.offsets[partition] = start, end
+        batch.rejected[partition] = bad[records.partitions == number]
 
 
 def _count(records: Records, decoded: Decoded, outcome: Outcome, stream: str, counts: Counts) -> None:

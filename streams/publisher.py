@@ -34,12 +34,13 @@ Headers = list[tuple[str, str | bytes | None]]
 
 
 class OutputRecord(NamedTuple):
-    """One record to publish."""
+    """One record to publish; ``partition`` -1 for the one that the key falls on."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers
+    partition: int = -1
 
 
 class BatchAbandonedError(StreamsError):
@@ -196,7 +197,9 @@ class Publisher:
         while True:
             try:
                 classified(
-                    lambda: self._producer.produce(record.topic, record.value, record.key, headers=record.headers)
+                    lambda: self._producer.produce(
+                        record.topic, record.value, record.key, record.partition, headers=record.headers
+                    )
                 )
             except BufferError:  # the local queue is full: wait for deliveries
                 classified(lambda: self._producer.poll(0.1))

@@ -65,6 +65,20 @@ class Records:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def where(self, mask: NDArray[np.bool_]) -> "Records":
+        """Choose records, bool (n,)."""
+        if mask.all():
+            return self
+        index = np.flatnonzero(mask).tolist()
+        return Records(
+            self.topic,
+            self.partitions[mask],
+            self.offsets[mask],
+            [self.keys[i] for i in index],
+            [self.values[i] for i in index],
+            lambda chosen: self.envelope(index[chosen]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
@@ -105,6 +119,7 @@ class Source:
         self._on_revoked = on_revoked
         self._assigned: set[Partition] = set()
         self._revoked: set[Partition] = set()
+        self._starts: dict[Partition, int] = {}
         self.state = SourceState(broker_up=False, lag={}, at=0.0)
         self._consumer = Consumer(
             {**properties, "stats_cb": self._on_statistics, "error_cb": self._on_error},
@@ -138,6 +153,7 @@ class Source:
             WorkerFatal: the client cannot go on (fenced by a worker of the same name, not authorised, ...).
         """
         self._revoked.clear()
+        self._starts.clear()
         try:
             messages = self._consumer.consume(1, wait)
             if messages and most > 1:
@@ -196,6 +212,7 @@ class Source:
         pairs = _pairs(partitions)
         self._assigned.update(pairs)
         starts = self._on_assigned(pairs)
+        self._starts.update(starts)
         if starts:
             for each in partitions:
                 each.offset = starts.get((each.topic, each.partition), each.offset)
@@ -204,12 +221,15 @@ class Source:
     def _revoke(self, partitions: list[Partition], *, lost: bool) -> None:
         self._assigned.difference_update(partitions)
         self._revoked.update(partitions)
+        for partition in partitions:
+            self._starts.pop(partition, None)
         self._on_revoked(partitions, lost)
 
     def _without_revoked(self, messages: list[Message]) -> list[Message]:
         """Drop records whose partition went away while the batch was gathered: they are another worker's to score.
 
-        A partition that already came back is read again from the first record dropped, which is where it was committed.
+        A partition that already came back is read from where it was assigned to start, or else from the first record
+        dropped, which is where it was committed.
         """
         kept, first = [], dict[Partition, int]()
         for message in messages:
@@ -218,7 +238,7 @@ class Source:
                 kept.append(message)
             else:
                 first[partition] = min(first.get(partition, message.offset() or 0), message.offset() or 0)
-        self.rewind(first)
+        self.rewind(first | {each: start for each, start in self._starts.items() if each in first})
         return kept
 
     def _on_error(self, error: KafkaError) -> None:

@@ -1,7 +1,7 @@
 """Create the topics with the settings they need; run it as often as you like."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from streams.config import KafkaConfig
 from streams.errors import TopicsError
 from streams.kafka import admin_properties
 
-__all__ = ["TOPIC_ROLES", "TopicsReport", "admin_client", "configured_topics", "ensure_topics"]
+__all__ = ["TOPIC_ROLES", "TopicsReport", "admin_client", "configured_topics", "ensure_topics", "fitted"]
 
 METADATA_PAUSE_SECONDS = 0.05
 
@@ -34,6 +34,7 @@ TOPIC_ROLES = MappingProxyType(
         "forecasts": defaults.FORECASTS_BANDWIDTH,
         "decisions": defaults.DECISIONS_COMPRESSION,
         "dead-letters": defaults.DEAD_LETTERS,
+        "state": defaults.STATE,
     }
 )
 
@@ -64,6 +65,21 @@ def configured_topics(kafka: KafkaConfig) -> tuple[Topic, ...]:
     return tuple(
         msgspec.structs.replace(topic, name=kafka.topic(role, topic.name)) for role, topic in TOPIC_ROLES.items()
     )
+
+
+def fitted(topics: Sequence[Topic], state: str, sources: Iterable[int]) -> list[Topic]:
+    """Give the state topic a partition for each one of the topics whose windows it keeps.
+
+    Args:
+        topics: with the state topic among them.
+        state: its name.
+        sources: numbers of partitions of the topics that are read.
+    """
+    most = max(sources, default=0)
+    return [
+        msgspec.structs.replace(each, partitions=max(each.partitions, most)) if each.name == state else each
+        for each in topics
+    ]
 
 
 def ensure_topics(
@@ -97,11 +113,14 @@ def ensure_topics(
 
 def topic_settings(topic: Topic) -> dict[str, str]:
     """Return the broker's settings of a topic, by Kafka's names."""
-    return {
+    settings = {
         "retention.ms": str(topic.retention_ms),
         "cleanup.policy": "compact" if topic.compact else "delete",
         "max.message.bytes": str(topic.max_message_bytes),
     }
+    if topic.segment_bytes is not None:
+        settings["segment.bytes"] = str(topic.segment_bytes)
+    return settings
 
 
 def _create(admin: AdminClient, topics: Sequence[Topic], replication: int, timeout: float) -> list[str]:

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import FrameType
 
@@ -11,6 +11,8 @@ from confluent_kafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from detectors.scoring import StreamScorer
+from schemas.topics import STATE
+from streams.changelog import Changelog
 from streams.config import KafkaConfig, RedisConfig, WorkerConfig
 from streams.dead_letters import ENVELOPE_BYTES
 from streams.errors import DeadLetterLimit, StreamsConfigError, WorkerFatal
@@ -33,18 +35,17 @@ from streams.monitor import Monitor
 from streams.outputs import Outputs
 from streams.processor import Batch, Processor
 from streams.publisher import BatchAbandonedError, Publisher, RecordTooLargeError
+from streams.recovery import Recovery, RecoveryEvents
 from streams.redis_view import RedisView
 from streams.source import Partition, Source
 from streams.stopping import StopRequest
 
-__all__ = ["Restorer", "Worker", "run"]
+__all__ = ["Worker", "run"]
 
 log = structlog.get_logger("vigil.worker")
 
 TOPIC_PAUSE_SECONDS = 1.0
-
-Restorer = Callable[[Sequence[Partition]], Mapping[Partition, int]]
-"""Brings back the windows of partitions just assigned; returns the offset to read from where not the committed one."""
+STATE_CHECKS = 3  # created by the same command as the others, it may be known a moment later
 
 
 class Worker:
@@ -56,7 +57,6 @@ class Worker:
         kafka: where to read and publish.
         redis: where to keep the live view; ``None`` for no view.
         registry: where the metrics go; a registry of its own when ``None``.
-        restore: called with partitions that were just assigned, before a record of theirs is read.
 
     Raises:
         StreamsConfigError: settings that cannot work.
@@ -70,7 +70,6 @@ class Worker:
         redis: RedisConfig | None = None,
         *,
         registry: CollectorRegistry | None = None,
-        restore: Restorer | None = None,
     ) -> None:
         by_topic = {kafka.topic(each.stream.name, each.stream.topic): each for each in scorers}
         if not scorers or len(by_topic) != len(scorers):
@@ -80,14 +79,19 @@ class Worker:
         self.registry = registry or CollectorRegistry()
         self.lifecycle = Lifecycle()
         self._config = config
-        self._restore = restore
         self._starts: dict[Partition, int] = {}
         self._stop = StopRequest(config.shutdown_s)
-        self._processor = Processor(by_topic, max_record_bytes=config.max_record_bytes)
+        self._state_topic = kafka.topic("state", STATE.name)
+        self._processor = Processor(
+            by_topic,
+            max_record_bytes=config.max_record_bytes,
+            changelogs=self._changelogs(by_topic, kafka) if config.state.enabled else None,
+        )
         self._limits = LimitWatch(config.limits)
         self._outputs = Outputs(kafka, dead_letter_max_bytes=config.dead_letter_max_bytes)
+        properties = consumer_properties(kafka, statistics_s=config.statistics_s)
         self._source = Source(
-            consumer_properties(kafka, statistics_s=config.statistics_s),
+            properties,
             list(by_topic),
             on_assigned=self._assigned,
             on_revoked=lambda partitions, lost: self._handle(Revoked(partitions, lost)),
@@ -110,6 +114,16 @@ class Worker:
             count=self.monitor.metrics.ended,
             alive=self.monitor.health.beat,
         )
+        self._recovery = None
+        if config.state.enabled:
+            self._recovery = Recovery(
+                properties,
+                group=kafka.group_id,
+                topic=self._state_topic,
+                within_s=kafka.max_poll_interval_ms / 2000,
+                stop=self._stop,
+                events=RecoveryEvents(self.monitor.restored, self.monitor.health.beat),
+            )
         if redis is not None:
             self.monitor.view = RedisView(
                 redis, worker=self.name, events=self.monitor.metrics, counters=self.monitor.counters
@@ -158,6 +172,7 @@ class Worker:
             health.beat()
             if missing == []:
                 health.waiting = ""
+                self._find_state()
                 self._handle(Opened())
                 self._source.join()
                 return
@@ -166,6 +181,20 @@ class Worker:
             health.waiting = f"topics do not exist: {', '.join(missing)}" if missing else "waiting for Kafka"
             last = missing
             self._stop.pause(TOPIC_PAUSE_SECONDS)
+
+    def _find_state(self) -> None:
+        """Go on without keeping windows where there is no state topic."""
+        for _ in range(STATE_CHECKS if self._recovery is not None else 0):
+            if self._state_topic not in (self._source.missing_topics([self._state_topic]) or ()):
+                return
+            self._stop.pause(TOPIC_PAUSE_SECONDS)
+        if self._recovery is not None:
+            self._recovery = None
+            log.error(
+                "windows are not kept: a restart begins with empty ones, and this start does",
+                reason=f"the state topic {self._state_topic} does not exist",
+                fix="vigil topics create, then restart the workers; or state.enabled = false",
+            )
 
     def _turn(self) -> None:
         """One batch."""
@@ -178,6 +207,9 @@ class Worker:
             self._publisher.serve()
             return
         batch = self._processor.process(records)
+        self.monitor.replayed(batch)
+        if not batch.offsets:
+            return
         self._check_limits(batch)
         processed = time.perf_counter()
         try:
@@ -211,10 +243,16 @@ class Worker:
     def _abandon(self, batch: Batch, reason: str) -> None:
         """Give a batch up that can never be committed: its windows have moved on without it, so they are forgotten."""
         log.warning("batch abandoned, its partitions are read again from what is committed", reason=reason)
-        for partition in batch.offsets:
-            if partition in self.lifecycle.held:
-                self._forget(partition)
-        self._source.rewind_to_committed(batch.starts, stop=self._stop, alive=self.monitor.health.beat)
+        mine = [partition for partition in batch.offsets if partition in self.lifecycle.held]
+        for partition in mine:
+            self._forget(partition)
+        starts = self._restored(mine)
+        self._source.rewind(starts)
+        rest = {partition: start for partition, start in batch.starts.items() if partition not in starts}
+        self._source.rewind_to_committed(rest, stop=self._stop, alive=self.monitor.health.beat)
+
+    def _restored(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        return self._recovery.restore(partitions, self._processor.restore) if self._recovery and partitions else {}
 
     def _check_limits(self, batch: Batch) -> None:
         for partition, bad in batch.rejected.items():
@@ -243,14 +281,20 @@ class Worker:
         match action:
             case Restore(partitions):
                 log.info("partitions assigned", partitions=_names(partitions), held=len(self.lifecycle.held))
-                if self._restore is not None:
-                    self._starts.update(self._restore(partitions))
+                self._starts.update(self._restored(partitions))
             case Drop(partitions):
                 log.info("partitions given up", partitions=_names(partitions), held=len(self.lifecycle.held))
                 for partition in partitions:
                     self._forget(partition)
             case _:
                 log.info("stopping")
+
+    def _changelogs(self, scorers: Mapping[str, StreamScorer], kafka: KafkaConfig) -> dict[str, Changelog]:
+        state = self._config.state
+        return {
+            topic: Changelog(topic, scorer, group=kafka.group_id, topic=self._state_topic, config=state)
+            for topic, scorer in scorers.items()
+        }
 
     def _forget(self, partition: Partition) -> None:
         self._processor.drop(partition)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from schemas.streams import STREAMS, Stream, custom_stream
-from streams.config import DeadLetterLimits, KafkaConfig, RedisConfig, WorkerConfig
+from streams.config import DeadLetterLimits, KafkaConfig, RedisConfig, StateConfig, WorkerConfig
 from vigil.configuration import read_secret
 from vigil.errors import SettingsError
 from vigil.settings import RedisSettings, Settings, StreamSettings
@@ -43,7 +43,11 @@ def kafka_config(settings: Settings) -> KafkaConfig:
     """Build Kafka's configuration, secrets read. Raises ``SettingsError`` when a secret's file has none."""
     kafka = settings.kafka
     topics = {name: one.topic for name, one in settings.streams.items() if one.topic is not None}
-    topics |= {"anomalies": settings.topics.anomalies, "dead-letters": settings.topics.dead_letters}
+    topics |= {
+        "anomalies": settings.topics.anomalies,
+        "dead-letters": settings.topics.dead_letters,
+        "state": settings.state.topic,
+    }
     return KafkaConfig(
         bootstrap=kafka.bootstrap,
         group_id=kafka.group_id,
@@ -74,7 +78,7 @@ def redis_config(settings: Settings) -> RedisConfig | None:
 
 def worker_config(settings: Settings) -> WorkerConfig:
     """Build the worker's configuration."""
-    worker, letters = settings.worker, settings.dead_letters
+    worker, letters, state = settings.worker, settings.dead_letters, settings.state
     return WorkerConfig(
         batch_max=worker.batch_max,
         linger_s=worker.linger_s,
@@ -87,6 +91,7 @@ def worker_config(settings: Settings) -> WorkerConfig:
             max_run=letters.max_run,
             action=letters.action,
         ),
+        state=StateConfig(enabled=state.enabled, every_steps=state.every_steps, replay_records=state.replay_records),
         http_host=settings.metrics.host,
         http_port=settings.metrics.port if settings.metrics.enabled else None,
         healthy_s=worker.healthy_s,

@@ -23,6 +23,7 @@ from vigil.settings import Settings, StreamSettings
 __all__ = ["Check", "Status", "broker_topics", "diagnose", "quiet_admin"]
 
 ANSWER_SECONDS = 5.0
+CREATE = "vigil topics create"
 OLDEST_REDIS = 5
 
 
@@ -89,10 +90,22 @@ def _topics(settings: Settings, broker: KafkaConfig, there: dict[str, int]) -> I
     wanted = {topic.name: topic for topic in configured_topics(broker)}
     for name in sorted(needed):
         if name not in there:
-            fix = "vigil topics create" if name in wanted else f"create topic {name} with your producers"
+            fix = CREATE if name in wanted else f"create topic {name} with your producers"
             yield Check(f"topic {name}", Status.FAILED, "does not exist", fix)
         else:
             yield Check(f"topic {name}", Status.OK, f"{there[name]} partitions")
+    if settings.state.enabled:
+        yield _state(settings.state.topic, there, max((there.get(name, 0) for name in reads), default=0))
+
+
+def _state(name: str, there: dict[str, int], needed: int) -> Check:
+    """Check the topic without which a worker runs, but forgets its windows when it is restarted."""
+    if name not in there:
+        return Check(f"topic {name}", Status.WARNING, "does not exist: windows are lost at a restart", CREATE)
+    if there[name] < needed:
+        detail = f"{there[name]} partitions, the metrics have {needed}: some windows are lost at a restart"
+        return Check(f"topic {name}", Status.WARNING, detail, f"give it {needed} partitions")
+    return Check(f"topic {name}", Status.OK, f"{there[name]} partitions")
 
 
 def _redis(settings: Settings) -> Check:

@@ -21,6 +21,7 @@ __all__ = [
     "MetricsSettings",
     "RedisSettings",
     "Settings",
+    "StateSettings",
     "StreamSettings",
     "TopicSettings",
     "WorkerSettings",
@@ -228,6 +229,22 @@ class WorkerSettings(_Section):
     statistics_s: float = Field(default=1.0, gt=0, le=3600, description="How often lag is measured, seconds.")
 
 
+class StateSettings(_Section):
+    """How windows survive a restart: kept in a compacted topic, in the transaction of the records they come from."""
+
+    enabled: bool = Field(default=True, description="Keep them; off, a restarted worker begins with empty windows.")
+    topic: TopicName = Field(default="vigil.state", description="Topic to keep them in; one a deployment.")
+    every_steps: int = Field(
+        default=30, ge=1, le=1_000_000, description="A node is saved at least every so many of its steps."
+    )
+    replay_records: int = Field(
+        default=50_000,
+        ge=1,
+        le=100_000_000,
+        description="Most records of a partition, besides one batch, that are read again after a restart.",
+    )
+
+
 class DeadLetterSettings(_Section):
     """When a flood of unusable records stops the worker instead of draining the topic."""
 
@@ -270,6 +287,7 @@ class Settings(BaseSettings):
     streams: dict[str, StreamSettings] = Field(default_factory=dict, validate_default=True)
     topics: TopicSettings = Field(default_factory=TopicSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    state: StateSettings = Field(default_factory=StateSettings)
     dead_letters: DeadLetterSettings = Field(default_factory=DeadLetterSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -11,14 +11,17 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from fleet_samples import Telemetry, scorer
+from fleet_samples import START_MS, Telemetry, scorer
 from redis import Redis
 
+from detectors.catalogue import load_detectors
 from detectors.scoring import StreamScorer
 from schemas.codec import decode_anomaly
 from schemas.outputs import Anomaly
-from schemas.topics import ANOMALIES, DEAD_LETTERS, METRICS_CONSENSUS
+from schemas.streams import CONSENSUS
+from schemas.topics import ANOMALIES, DEAD_LETTERS, METRICS_CONSENSUS, STATE
 from streams import KafkaConfig, RedisConfig, Worker, WorkerConfig, ensure_topics
+from vigil.simulator.consensus import ConsensusFleet, simulate_consensus
 
 PARTITIONS = 4
 PATIENCE_SECONDS = 40.0
@@ -30,6 +33,19 @@ def wait_until(condition: Callable[[], bool], what: str, *, timeout: float = PAT
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout:g} s in vain for: {what}"
         tick.wait(0.02)
+
+
+def sharp_scorer() -> StreamScorer:
+    """The shipped consensus detector, its threshold so low that every second window tells its score."""
+    [detector] = load_detectors(CONSENSUS)
+    detector.threshold = 1.0
+    return StreamScorer(CONSENSUS, [detector])
+
+
+def lively_fleet(clusters: int, steps: int, *, faults: float = 60.0) -> list[Telemetry]:
+    """Simulated telemetry with noise and faults, on which the shipped detector has something to say."""
+    fleet = ConsensusFleet(clusters=clusters)
+    return [Telemetry(one.key, one.value) for one in simulate_consensus(fleet, steps, 7, START_MS, faults).records()]
 
 
 class WorkerThread:
@@ -79,7 +95,7 @@ class Rig:
 
     @property
     def kafka(self) -> KafkaConfig:
-        names = {role: f"{self.name}.{role}" for role in ("consensus", "anomalies", "dead-letters")}
+        names = {role: f"{self.name}.{role}" for role in ("consensus", "anomalies", "dead-letters", "state")}
         return KafkaConfig(
             bootstrap=self.bootstrap, group_id=self.name, client_id=self.name, topics=names, session_timeout_ms=6000
         )
@@ -99,11 +115,12 @@ class Rig:
     def topic(self, role: str) -> str:
         return self.kafka.topics[role]
 
-    def create_topics(self, partitions: int = PARTITIONS, **changes: Any) -> None:
-        wanted = {"consensus": METRICS_CONSENSUS, "anomalies": ANOMALIES, "dead-letters": DEAD_LETTERS}
+    def create_topics(self, partitions: int = PARTITIONS, without: Sequence[str] = (), **changes: Any) -> None:
+        wanted = {"consensus": METRICS_CONSENSUS, "anomalies": ANOMALIES, "dead-letters": DEAD_LETTERS, "state": STATE}
         topics = [
             msgspec.structs.replace(topic, name=self.topic(role), partitions=partitions, **changes.get(role, {}))
             for role, topic in wanted.items()
+            if role not in without
         ]
         ensure_topics(self.admin, topics, replication=1)
 
@@ -181,6 +198,10 @@ class Rig:
 
     def anomalies(self) -> list[Anomaly]:
         return [decode_anomaly(each.value() or b"") for each in self.read("anomalies")]
+
+    def read_through(self) -> int:
+        """Return how many records the group has committed."""
+        return sum(max(0, offset) for offset in self.committed().values())
 
     def committed(self) -> dict[int, int]:
         """Return the group's committed offset of each partition, -1001 where there is none."""

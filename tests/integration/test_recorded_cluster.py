@@ -35,6 +35,7 @@ def environment(rig: Rig) -> dict[str, str]:
         "VIGIL_STREAMS__NODE__ENABLED": "false",
         "VIGIL_TOPICS__ANOMALIES": rig.topic("anomalies"),
         "VIGIL_TOPICS__DEAD_LETTERS": rig.topic("dead-letters"),
+        "VIGIL_STATE__TOPIC": rig.topic("state"),
         "VIGIL_REDIS__URL": rig.redis_url,
         "VIGIL_REDIS__KEY_PREFIX": f"{rig.name}:",
         "VIGIL_METRICS__ENABLED": "false",

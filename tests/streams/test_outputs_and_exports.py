@@ -10,7 +10,7 @@ from schemas.errors import ErrorCode
 from streams import Batch, KafkaConfig
 from streams.dead_letters import DeadLetter
 from streams.outputs import LEAST_DEAD_LETTER_BYTES, Outputs
-from streams.processor import StateRecord
+from streams.state import StateRecord
 
 KAFKA = KafkaConfig(topics={"anomalies": "found", "dead-letters": "broken"})
 
@@ -18,11 +18,12 @@ KAFKA = KafkaConfig(topics={"anomalies": "found", "dead-letters": "broken"})
 def test_a_batch_becomes_anomalies_dead_letters_and_states_under_their_keys() -> None:
     [anomaly, *_] = offline(fleet(1, range(31), faults={("n0", 30): 99.0}))
     letter = DeadLetter("t", 0, 5, b"k", b"v", ErrorCode.NOT_JSON, "no JSON")
-    batch = Batch(anomalies=[anomaly], dead_letters=[letter], states=[StateRecord("state", b"n0", None)])
+    states = [StateRecord("state", 7, b"n0", b"saved", 3), StateRecord("state", 7, b"n1", None, 3)]
+    batch = Batch(anomalies=[anomaly], dead_letters=[letter], states=states)
     records = Outputs(KAFKA, dead_letter_max_bytes=2048).records(batch)
-    assert [(each.topic, each.key) for each in records] == [("found", b"n0"), ("broken", b"k"), ("state", b"n0")]
+    assert [(each.topic, each.key) for each in records[:2]] == [("found", b"n0"), ("broken", b"k")]
     assert decode_anomaly(records[0].value or b"") == anomaly
-    assert records[2].value is None
+    assert records[2:] == [("state", b"n0", b"saved", [("epoch", "3")], 7), ("state", b"n1", None, [], 7)]
     assert Outputs(KAFKA, dead_letter_max_bytes=2048).topics == ("found", "broken")
 
 

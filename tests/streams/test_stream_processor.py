@@ -114,7 +114,7 @@ def test_a_dropped_partition_starts_with_empty_windows_and_the_others_keep_their
 def test_the_time_of_each_stage_is_told() -> None:
     ticks = iter(range(100))
     batch = Processor({TOPIC: scorer()}, clock=lambda: float(next(ticks))).process([records(fleet(1, range(2)))])
-    assert batch.seconds == {"decode": 1.0, "score": 1.0, "collect": 1.0}
+    assert batch.seconds == {"decode": 1.0, "score": 1.0, "state": 1.0, "collect": 1.0}
 
 
 def test_an_empty_batch_has_nothing() -> None:

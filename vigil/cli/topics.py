@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.table import Table
 
 from schemas.topics import Topic
-from streams.topics import configured_topics, ensure_topics
-from vigil.assembly import kafka_config
+from streams.topics import configured_topics, ensure_topics, fitted
+from vigil.assembly import enabled_streams, kafka_config
 from vigil.cli.options import ConfigOption, JsonOption, KafkaOption, SetOption, configured
 from vigil.cli.output import note, print_json, stdout
 from vigil.doctor import broker_topics, quiet_admin
@@ -35,12 +36,16 @@ def create(
     """
     settings = configured(config, set_, kafka__bootstrap=kafka).settings
     broker = kafka_config(settings)
-    broker_topics(broker)  # says at once when Kafka does not answer
+    there = broker_topics(broker)  # says at once when Kafka does not answer
+    topics = [
+        topic if partitions is None else msgspec.structs.replace(topic, partitions=partitions)
+        for topic in configured_topics(broker)
+    ]
+    reads = [broker.topic(name, stream.topic) for name, (stream, _) in enabled_streams(settings).items()]
     report = ensure_topics(
         quiet_admin(broker),
-        configured_topics(broker),
+        fitted(topics, settings.state.topic, [there.get(name, 0) for name in reads]),
         replication=settings.topics.replication_factor,
-        partitions=partitions,
     )
     if json:
         print_json({"created": report.created, "existing": report.existing, "differing": report.differing})

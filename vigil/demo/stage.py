@@ -29,7 +29,7 @@ from vigil.errors import ServiceError
 __all__ = ["Stage", "WorkerProcess", "set_up"]
 
 PARTITIONS: Final = 4
-ROLES: Final = ("consensus", "node", "anomalies", "dead-letters")
+ROLES: Final = ("consensus", "node", "anomalies", "dead-letters", "state")
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.05
@@ -172,6 +172,7 @@ def _worker_settings(kafka: KafkaConfig, redis_url: str | None, name: str, port:
         "streams.node.topic": kafka.topics["node"],
         "topics.anomalies": kafka.topics["anomalies"],
         "topics.dead_letters": kafka.topics["dead-letters"],
+        "state.topic": kafka.topics["state"],
         "redis.key_prefix": f"{name}:",
         "redis.enabled": "true" if redis_url else "false",
         "metrics.host": HOST,
