@@ -1,10 +1,10 @@
 """Which nodes of a partition changed since they were last saved, and from which offset a replay must start."""
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Final
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,11 +140,12 @@ class Changes:
         if not self._free:
             self._grow()
         node = self._free.pop()
-        chance = crc32(key.encode())
+        # No CRC: it chooses the partition, so that within one it has few values left.
+        chance = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
         self._index[key], self._keys[node] = node, key
         self._steps[node] = chance % self._every
         # Between half and all of it, for the same reason.
-        self._limit[node] = self._most - (chance >> 12) % (self._most // 2 + 1)
+        self._limit[node] = self._most - (chance >> 32) % (self._most // 2 + 1)
         return node
 
     def _grow(self) -> None:

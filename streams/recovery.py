@@ -21,7 +21,7 @@ __all__ = ["Recovery", "RecoveryEvents"]
 
 CALL_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.2
-READ_SECONDS: Final = 0.2
+READ_SECONDS: Final = 0.02
 READ_MOST: Final = 10_000
 NOT_SHARED: Final = frozenset({"group.instance.id", "statistics.interval.ms"})
 
@@ -76,7 +76,12 @@ class Recovery:
     ) -> None:
         # A second client beside the group's member: it must not look like a second member of the same name.
         own = {name: value for name, value in properties.items() if name not in NOT_SHARED}
-        self._properties: Properties = {**own, "enable.partition.eof": True, "auto.offset.reset": "earliest"}
+        self._properties: Properties = {
+            **own,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 10,  # the broker says that an end is reached only after this long
+        }
         self._group, self._topic = group, topic
         self._within_s = within_s
         self._stop, self._events = stop, events
