@@ -7,7 +7,7 @@ from rig import Rig
 
 from schemas.topics import TOPICS, Topic
 from streams import KafkaConfig, TopicsError, admin_client, configured_topics, ensure_topics
-from streams.topics import topic_settings
+from streams.topics import fitted, topic_settings
 
 
 def described(rig: Rig, name: str) -> dict[str, str]:
@@ -62,6 +62,14 @@ def test_one_number_of_partitions_can_be_asked_for_all(bootstrap: str, redis_url
     ensure_topics(rig.admin, topics, replication=1, partitions=5)
     listed = rig.admin.list_topics(timeout=20).topics
     assert [len(listed[each.name].partitions) for each in topics] == [5, 5]
+
+
+def test_the_state_topic_gets_as_many_partitions_as_the_metrics_that_are_there() -> None:
+    plain = {each.name: each.partitions for each in fitted(TOPICS, "vigil.state", [3, 0])}
+    assert plain == {each.name: each.partitions for each in TOPICS}
+    assert {each.name: each.partitions for each in fitted(TOPICS, "vigil.state", [3, 40])} == plain | {
+        "vigil.state": 40
+    }
 
 
 def test_a_cluster_that_does_not_answer_is_an_error_that_says_so() -> None:

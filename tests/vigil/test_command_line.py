@@ -138,6 +138,7 @@ def test_topics_are_created_once_and_listed(servers: EmbeddedServers) -> None:
 @pytest.mark.integration
 def test_the_doctor_names_what_is_missing_and_how_to_mend_it(servers: EmbeddedServers) -> None:
     missing = ("--kafka", servers.bootstrap, "--set", "topics.dead_letters=nowhere", "--redis", "redis://127.0.0.1:1/0")
+    missing += ("--set", "state.topic=nobody.keeps")
     done = vigil("doctor", "--json", *missing)
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert done.returncode == 1
@@ -146,6 +147,12 @@ def test_the_doctor_names_what_is_missing_and_how_to_mend_it(servers: EmbeddedSe
         "name": "topic nowhere",
         "status": "failed",
         "detail": "does not exist",
+        "fix": "vigil topics create",
+    }
+    assert checks["topic nobody.keeps"] == {
+        "name": "topic nobody.keeps",
+        "status": "warning",
+        "detail": "does not exist: windows are lost at a restart",
         "fix": "vigil topics create",
     }
     assert checks["Redis"]["status"] == "warning"
