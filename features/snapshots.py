@@ -41,21 +41,49 @@ _decoder: Final = msgspec.msgpack.Decoder(_Payload)
 
 def encode(nodes: Nodes, rules: WindowRules, mark: tuple[int, Watermark] | None = None) -> bytes:
     """Serialise nodes, and with ``mark`` a partition's watermark. The same nodes give the same bytes."""
-    payload = _encoder.encode(
-        _Payload(
-            settings={name: getattr(rules, name) for name in _SETTINGS},
-            mark=None if mark is None else (mark[0], *mark[1]),
-            keys=nodes.keys,
-            partition=nodes.partition.astype("<i4").tobytes(),
-            count=nodes.count.astype("<i4").tobytes(),
-            seen=nodes.seen.astype("<i8").tobytes(),
-            applied=nodes.applied.astype("<i8").tobytes(),
-            stamps=nodes.stamps.astype("<i8").tobytes(),
-            rows=nodes.rows.astype("<f4").tobytes(),
-            state=nodes.state.astype("<f4").tobytes(),
-        )
+    payload = _Payload(
+        settings=_settings(rules),
+        mark=None if mark is None else (mark[0], *mark[1]),
+        keys=nodes.keys,
+        **_columns(nodes),
     )
-    return _MAGIC + bytes([_VERSION]) + _digest(payload) + payload
+    return _close(_encoder.encode(payload))
+
+
+def encode_each(nodes: Nodes, rules: WindowRules) -> list[bytes]:
+    """Serialise nodes one by one: as ``encode`` for each, without an array for each."""
+    settings, columns = _settings(rules), _columns(nodes)
+    steps = [0, *np.cumsum(nodes.count).tolist()]
+    # Bytes of each column: of a node, and of a step.
+    per_node = {"partition": 4, "count": 4, "seen": 8, "applied": 8, "state": 4 * rules.state_width}
+    per_step = {"stamps": 8, "rows": 4 * rules.features}
+    found = []
+    for i, key in enumerate(nodes.keys):
+        begin, end = steps[i], steps[i + 1]
+        parts = {name: columns[name][i * size : (i + 1) * size] for name, size in per_node.items()}
+        parts |= {name: columns[name][begin * size : end * size] for name, size in per_step.items()}
+        found.append(_close(_encoder.encode(_Payload(settings=settings, mark=None, keys=[key], **parts))))
+    return found
+
+
+def _settings(rules: WindowRules) -> dict[str, int]:
+    return {name: getattr(rules, name) for name in _SETTINGS}
+
+
+def _columns(nodes: Nodes) -> dict[str, bytes]:
+    return {
+        "partition": nodes.partition.astype("<i4").tobytes(),
+        "count": nodes.count.astype("<i4").tobytes(),
+        "seen": nodes.seen.astype("<i8").tobytes(),
+        "applied": nodes.applied.astype("<i8").tobytes(),
+        "stamps": nodes.stamps.astype("<i8").tobytes(),
+        "rows": nodes.rows.astype("<f4").tobytes(),
+        "state": nodes.state.astype("<f4").tobytes(),
+    }
+
+
+def _close(payload: bytes) -> bytes:
+    return b"".join((_MAGIC, bytes([_VERSION]), _digest(payload), payload))
 
 
 def decode(snapshots: Sequence[bytes], rules: WindowRules) -> tuple[Nodes, dict[int, Watermark]]:

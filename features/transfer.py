@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,23 +35,6 @@ class Nodes:
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    def each(self) -> "list[Nodes]":
-        """Split into single nodes."""
-        stop = np.cumsum(self.count).tolist()
-        return [
-            Nodes(
-                self.keys[i : i + 1],
-                self.partition[i : i + 1],
-                self.count[i : i + 1],
-                self.seen[i : i + 1],
-                self.applied[i : i + 1],
-                self.stamps[begin:end],
-                self.rows[begin:end],
-                self.state[i : i + 1],
-            )
-            for i, (begin, end) in enumerate(pairwise([0, *stop]))
-        ]
 
 
 def read_nodes(table: NodeTable, slots: Sequence[int] | Slots) -> Nodes:

@@ -13,7 +13,7 @@ from features.batch import WindowBatch
 from features.late import replay
 from features.nodes import NodeTable, Slots
 from features.rules import MAX_TS_MS, WindowRules
-from features.snapshots import SnapshotError, check_watermark, decode, encode
+from features.snapshots import SnapshotError, check_watermark, decode, encode, encode_each
 from features.steps import Draft, Steps, in_order, sort_by_slot
 from features.timelines import decide, draw, keep, lay_out, renew_forgotten
 from features.transfer import forgotten_nodes, read_nodes, write_nodes
@@ -287,7 +287,7 @@ class WindowStore:
 
     def snapshot_each(self, slots: Sequence[int] | Slots) -> list[bytes]:
         """Serialise nodes one by one, for records keyed by node; several times faster than one call for each."""
-        return [encode(node, self.rules) for node in read_nodes(self._table, slots).each()]
+        return encode_each(read_nodes(self._table, slots), self.rules)
 
     def snapshot_forgotten(self, partition: int, keys: Sequence[str], applied: int) -> list[bytes]:
         """Serialise nodes that this store has just forgotten, one by one; call it before the next ``append``.
@@ -301,8 +301,7 @@ class WindowStore:
             applied: largest offset appended of the partition.
         """
         seen = self._marks[partition].second_ms
-        nodes = forgotten_nodes(self._table, partition, keys, seen=seen, applied=applied)
-        return [encode(node, self.rules) for node in nodes.each()]
+        return encode_each(forgotten_nodes(self._table, partition, keys, seen=seen, applied=applied), self.rules)
 
     def snapshot_partition(self, partition: int) -> bytes:
         """Serialise a partition: its nodes and its watermark."""

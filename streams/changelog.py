@@ -21,7 +21,7 @@ from streams.changes import Changes
 from streams.config import StateConfig
 from streams.state import MadeBy, Progress, SavedPartition, StateRecord, node_key, progress_key
 
-__all__ = ["Changelog", "Restored"]
+__all__ = ["Changelog", "Restored", "changelogs"]
 
 FIRST_EPOCH: Final = 1
 SETTINGS: Final = ("window", "step_ms", "late_steps", "state_width")
@@ -224,6 +224,17 @@ class Changelog:
             made_by=self._made_by,
         )
         return StateRecord(self._topic, number, self._progress_key, msgspec.json.encode(progress), kept.epoch)
+
+
+def changelogs(
+    scorers: Mapping[str, StreamScorer], *, group: str, topic: str, config: StateConfig
+) -> dict[str, Changelog]:
+    """Make the changelog of each source topic; none where windows are not to be kept."""
+    if not config.enabled:
+        return {}
+    return {
+        source: Changelog(source, scorer, group=group, topic=topic, config=config) for source, scorer in scorers.items()
+    }
 
 
 class _UnusableError(Exception):

@@ -23,6 +23,8 @@ CALL_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.2
 READ_SECONDS: Final = 0.02
 READ_MOST: Final = 10_000
+TOPIC_CHECKS: Final = 3  # created by the same command as the others, it may be known a moment later
+TOPIC_PAUSE_SECONDS: Final = 1.0
 NOT_SHARED: Final = frozenset({"group.instance.id", "statistics.interval.ms"})
 
 REFUSED: Final = frozenset(
@@ -86,6 +88,23 @@ class Recovery:
         self._within_s = within_s
         self._stop, self._events = stop, events
         self._deadline = 0.0
+
+    def possible(self, missing_topics: Callable[[Sequence[str]], list[str] | None]) -> bool:
+        """Tell whether the state topic is there; says so where it is not.
+
+        Args:
+            missing_topics: lists those of some topics that do not exist, ``None`` when no broker answers.
+        """
+        for _ in range(TOPIC_CHECKS):
+            if not missing_topics([self._topic]):
+                return True
+            self._stop.pause(TOPIC_PAUSE_SECONDS)
+        log.error(
+            "windows are not kept: this start and the next begin with empty ones",
+            reason=f"the state topic {self._topic} does not exist",
+            fix="vigil topics create, then restart the workers; or state.enabled = false",
+        )
+        return False
 
     def restore(self, partitions: Sequence[Partition], restore: Restore) -> dict[Partition, int]:
         """Bring partitions back.

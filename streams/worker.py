@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from detectors.scoring import StreamScorer
 from schemas.topics import STATE
-from streams.changelog import Changelog
+from streams.changelog import changelogs
 from streams.config import KafkaConfig, RedisConfig, WorkerConfig
 from streams.dead_letters import ENVELOPE_BYTES
 from streams.errors import DeadLetterLimit, StreamsConfigError, WorkerFatal
@@ -45,7 +45,6 @@ __all__ = ["Worker", "run"]
 log = structlog.get_logger("vigil.worker")
 
 TOPIC_PAUSE_SECONDS = 1.0
-STATE_CHECKS = 3  # created by the same command as the others, it may be known a moment later
 
 
 class Worker:
@@ -81,12 +80,9 @@ class Worker:
         self._config = config
         self._starts: dict[Partition, int] = {}
         self._stop = StopRequest(config.shutdown_s)
-        self._state_topic = kafka.topic("state", STATE.name)
-        self._processor = Processor(
-            by_topic,
-            max_record_bytes=config.max_record_bytes,
-            changelogs=self._changelogs(by_topic, kafka) if config.state.enabled else None,
-        )
+        state = kafka.topic("state", STATE.name)
+        logs = changelogs(by_topic, group=kafka.group_id, topic=state, config=config.state)
+        self._processor = Processor(by_topic, max_record_bytes=config.max_record_bytes, changelogs=logs)
         self._limits = LimitWatch(config.limits)
         self._outputs = Outputs(kafka, dead_letter_max_bytes=config.dead_letter_max_bytes)
         properties = consumer_properties(kafka, statistics_s=config.statistics_s)
@@ -119,7 +115,7 @@ class Worker:
             self._recovery = Recovery(
                 properties,
                 group=kafka.group_id,
-                topic=self._state_topic,
+                topic=state,
                 within_s=kafka.max_poll_interval_ms / 2000,
                 stop=self._stop,
                 events=RecoveryEvents(self.monitor.restored, self.monitor.health.beat),
@@ -172,7 +168,8 @@ class Worker:
             health.beat()
             if missing == []:
                 health.waiting = ""
-                self._find_state()
+                if self._recovery is not None and not self._recovery.possible(self._source.missing_topics):
+                    self._recovery = None
                 self._handle(Opened())
                 self._source.join()
                 return
@@ -181,20 +178,6 @@ class Worker:
             health.waiting = f"topics do not exist: {', '.join(missing)}" if missing else "waiting for Kafka"
             last = missing
             self._stop.pause(TOPIC_PAUSE_SECONDS)
-
-    def _find_state(self) -> None:
-        """Go on without keeping windows where there is no state topic."""
-        for _ in range(STATE_CHECKS if self._recovery is not None else 0):
-            if self._state_topic not in (self._source.missing_topics([self._state_topic]) or ()):
-                return
-            self._stop.pause(TOPIC_PAUSE_SECONDS)
-        if self._recovery is not None:
-            self._recovery = None
-            log.error(
-                "windows are not kept: a restart begins with empty ones, and this start does",
-                reason=f"the state topic {self._state_topic} does not exist",
-                fix="vigil topics create, then restart the workers; or state.enabled = false",
-            )
 
     def _turn(self) -> None:
         """One batch."""
@@ -288,13 +271,6 @@ class Worker:
                     self._forget(partition)
             case _:
                 log.info("stopping")
-
-    def _changelogs(self, scorers: Mapping[str, StreamScorer], kafka: KafkaConfig) -> dict[str, Changelog]:
-        state = self._config.state
-        return {
-            topic: Changelog(topic, scorer, group=kafka.group_id, topic=self._state_topic, config=state)
-            for topic, scorer in scorers.items()
-        }
 
     def _forget(self, partition: Partition) -> None:
         self._processor.drop(partition)
