@@ -3,7 +3,7 @@
 import heapq
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -21,6 +21,7 @@ NODE_HOURS: Final = 6
 NODES_A_CLUSTER: Final = 8
 NODE_INCIDENT_MINUTES: Final = 30
 INTENSITY: Final = 1.0
+ANCHOR_MS: Final = 1_760_000_000_000  # the moment at which every play is simulated to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,22 @@ def make_scenario(nodes: int, minutes: float, seed: int, now_ms: int, *, broken:
         now_ms: event time of the end.
         broken: broken records to strew in, one a kind.
     """
-    plays = {"consensus": _consensus(nodes, minutes, seed, now_ms), "node": _node(seed, now_ms)}
-    return Scenario(plays, min(broken, len(KINDS)), seed)
+    plays = {"consensus": _consensus(nodes, minutes, seed, ANCHOR_MS), "node": _node(seed, ANCHOR_MS)}
+    moved = {name: _moved(play, now_ms - ANCHOR_MS) for name, play in plays.items()}
+    return Scenario(moved, min(broken, len(KINDS)), seed)
+
+
+def _moved(play: Play, by_ms: int) -> Play:
+    """Put a play at another time: a fleet's load follows the hour, and a seed must play the same at every hour."""
+    simulation = replace(
+        play.simulation,
+        ts_ms=play.simulation.ts_ms + by_ms,
+        faults=tuple(
+            replace(fault, start_ms=fault.start_ms + by_ms, end_ms=fault.end_ms + by_ms)
+            for fault in play.simulation.faults
+        ),
+    )
+    return replace(play, simulation=simulation, live_ms=play.live_ms + by_ms)
 
 
 def _consensus(nodes: int, minutes: float, seed: int, now_ms: int) -> Play:
