@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import free_port, redis_server
 from fleet_samples import START_MS, fleet, offline
 from prometheus_client import CollectorRegistry
+from redis_servers import free_port, redis_server
 from rig import Rig, wait_until
 
 from streams import RedisConfig, RedisView
