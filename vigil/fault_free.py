@@ -23,7 +23,8 @@ from detectors.protocol import Detector, Scores
 from detectors.thresholds import MS_PER_DAY
 from schemas.streams import CONSENSUS
 from vigil.errors import InputError
-from vigil.evaluation import Say, asked_rate
+from vigil.evaluation import asked_rate
+from vigil.progress import Say, say_nothing
 from vigil.simulator import ConsensusFleet, simulate_consensus
 from vigil.training.consensus import SEED as TRAINING_SEED
 from vigil.training.consensus import START_MS
@@ -75,7 +76,7 @@ class Part:
     nodes: int
 
 
-def measure_fault_free(wanted: FaultFree, say: Say | None = None) -> dict[str, Any]:
+def measure_fault_free(wanted: FaultFree, say: Say = say_nothing) -> dict[str, Any]:
     """Count the alarms of a detector on a simulated fleet that has no fault, against the asked rate.
 
     Memory stays bounded, however many nodes and days: clusters are simulated a few at a time, and a week at most.
@@ -88,7 +89,6 @@ def measure_fault_free(wanted: FaultFree, say: Say | None = None) -> dict[str, A
         InputError: the seed is the training's, or the artefact is not of the consensus stream.
         ArtefactError: the artefact is missing or damaged.
     """
-    tell: Say = say or (lambda _what, _done, _total: None)
     if wanted.seed == TRAINING_SEED:
         raise InputError(f"--seed {wanted.seed}: the shipped artefact was trained on it", hint="give another seed")
     detector = detector_class(wanted.detector).load(wanted.artefact or shipped(wanted.detector))
@@ -100,7 +100,7 @@ def measure_fault_free(wanted: FaultFree, say: Say | None = None) -> dict[str, A
     alarms: list[Alarms] = []
     verdicts: list[int] = []
     for part in parts_of(wanted):
-        for start, scores in _scored(detector, wanted, part, tell):
+        for start, scores in _scored(detector, wanted, part, say):
             alarms.append(find_alarms(scores, detector.threshold, node=part.first, step=start))
             if not start:
                 verdicts += first_verdicts(scores).tolist()
@@ -132,24 +132,24 @@ def parts_of(wanted: FaultFree) -> Iterator[Part]:
         cluster, node = cluster + clusters, node + members
 
 
-def _scored(detector: Detector, wanted: FaultFree, part: Part, tell: Say) -> Iterator[tuple[int, Scores]]:
+def _scored(detector: Detector, wanted: FaultFree, part: Part, say: Say) -> Iterator[tuple[int, Scores]]:
     """Yield the scores of a part, float64 (nodes, steps), a stretch at a time, each with its first step."""
     store = open_store(detector, len(CONSENSUS.features), CONSENSUS.step_ms)
     total = wanted.nodes * wanted.steps
     for stretch, start in enumerate(range(0, wanted.steps, STRETCH_STEPS)):
         length = min(STRETCH_STEPS, wanted.steps - start)
         done = part.first * wanted.steps + part.nodes * start
-        tell("simulating", done, total)
+        say("simulating", done, total)
         run = simulate_consensus(part.fleet, length, wanted.seed, START_MS + start * CONSENSUS.step_ms, stretch=stretch)
         mine = np.flatnonzero(run.node < part.nodes)
         names = [node.node_id for node in run.nodes]
         node, rows, ts_ms = run.node[mine], run.matrix()[mine], run.ts_ms[mine]
         del run
         steps = Steps([names[place] for place in node.tolist()], ts_ms, rows, CONSENSUS.step_ms)
-        found = score_steps(detector, steps, store=store, on_progress=partial(_tell_done, tell, done, total))
+        found = score_steps(detector, steps, store=store, on_progress=partial(_say_done, say, done, total))
         # Without a fault no member is ever silent: each has all steps, in order of time.
         yield start, found.scores[np.argsort(node, kind="stable")].reshape(part.nodes, length)
 
 
-def _tell_done(tell: Say, before: int, total: int, done: int) -> None:
-    tell("scoring", before + done, total)
+def _say_done(say: Say, before: int, total: int, done: int) -> None:
+    say("scoring", before + done, total)

@@ -16,7 +16,7 @@ from tests.detectors.evaluation.recordings import START, columns
 from vigil.cli.app import create_app
 from vigil.cli.figures import figure_table, plain_results
 from vigil.errors import InputError
-from vigil.evaluation import read_faults, read_labelled
+from vigil.labelled import read_faults, read_labelled
 from vigil.simulator import ConsensusFleet, Fault, FaultPlan, simulate_consensus, write_recording
 from vigil.training_data import normal_steps, read_training_data
 

@@ -1,30 +1,22 @@
 """`vigil evaluate`."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from vigil.cli.figures import fault_free_table, figure_table, generator_table, plain_results, reliability_table
 from vigil.cli.options import JsonOption
-from vigil.cli.output import note, print_json, progress_bar, stdout
+from vigil.cli.output import note, print_json, stdout, with_progress
+from vigil.comparison import compare_on_generator, compare_reliability
 from vigil.errors import InputError
-from vigil.evaluation import (
-    Choice,
-    Evaluated,
-    Say,
-    compare_on_generator,
-    compare_reliability,
-    evaluate_file,
-)
+from vigil.evaluation import Choice, Evaluated, evaluate_file
 from vigil.fault_free import SEED, FaultFree, measure_fault_free
 
 __all__ = ["command"]
 
 DETECTORS = ("consensus", "autoencoder", "reliability")
-T = TypeVar("T")
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -91,7 +83,7 @@ def _evaluate(files: list[Path], choice: Choice, report: Path | None, *, json: b
     results: list[dict[str, Any]] = []
     reports: list[tuple[str, list[Path]]] = []
     for file in files:
-        found = _with_progress(partial(evaluate_file, file, choice), quiet=json)
+        found = with_progress(partial(evaluate_file, file, choice), quiet=json)
         results += found.results
         if not json:
             stdout.print(figure_table(found.recording.name, list(found.results)))
@@ -113,7 +105,7 @@ def _reliability(files: list[Path], incidents: Path | None, artefact: Path | Non
     if incidents is None:
         raise InputError("reliability is measured against incidents", hint="give them: --incidents FILE.jsonl")
     for file in files:
-        results = _with_progress(partial(compare_reliability, file, incidents, artefact, fit=fit), quiet=json)
+        results = with_progress(partial(compare_reliability, file, incidents, artefact, fit=fit), quiet=json)
         if json:
             print_json({"results": plain_results(results)})
         else:
@@ -121,7 +113,7 @@ def _reliability(files: list[Path], incidents: Path | None, artefact: Path | Non
 
 
 def _generator(windows: int, *, json: bool) -> None:
-    results = _with_progress(partial(compare_on_generator, windows), quiet=json)
+    results = with_progress(partial(compare_on_generator, windows), quiet=json)
     if json:
         print_json({"results": plain_results(results)})
     else:
@@ -129,7 +121,7 @@ def _generator(windows: int, *, json: bool) -> None:
 
 
 def _fault_free(wanted: FaultFree, *, json: bool) -> None:
-    result = _with_progress(partial(measure_fault_free, wanted), quiet=json)
+    result = with_progress(partial(measure_fault_free, wanted), quiet=json)
     if json:
         print_json({"results": [result]})
     else:
@@ -151,13 +143,3 @@ def _check(detector: str, files: list[Path], made: list[str], *, fit: bool, inci
         raise InputError("--incidents is for reliability", hint="consensus recordings have labels in the file")
     if detector == "reliability" and len(files) > 1:
         raise InputError("one recording belongs to --incidents", hint="give one FILE")
-
-
-def _with_progress(work: Callable[[Say], T], *, quiet: bool) -> T:
-    with progress_bar(quiet=quiet) as bar:
-        task = bar.add_task("", total=None, rate="")
-
-        def say(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total or None)
-
-        return work(say)

@@ -27,7 +27,7 @@ from detectors.offline import Steps, advanced_windows
 from detectors.protocol import Detector
 from features.recordings import read_columns
 from schemas.streams import CONSENSUS
-from vigil.evaluation import read_faults
+from vigil.labelled import read_faults
 from vigil.simulator import FAULT_KINDS, ConsensusFleet, FaultPlan, simulate_consensus
 
 FIT_SEEDS: Final = (101, 102)  # the rules were written with these, too

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from detectors.evaluation.baselines import Table, baselines, threshold, trailing
 from detectors.evaluation.run import measure, score_baselines
 from tests.detectors.evaluation.recordings import recording
-from vigil.evaluation import read_labelled
+from vigil.labelled import read_labelled
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 AP = "average_precision"
