@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,3 +129,16 @@ def false_alarms(rows: Rows, step_ms: int) -> FalseAlarms:
         # All rows stay in place, so that normal rows before and after a fault are as far apart as they were.
         episodes += len(episode_peaks(false[rows.nodes == node].astype(np.float64), 0.5, QUIET_STEPS))
     return FalseAlarms(episodes, int(np.sum(false)), normal, normal * step_ms / MS_PER_DAY)
+
+
+def alarm_rate(episodes: int, node_days: float, asked: float | None) -> dict[str, Any]:
+    """Return false alarms as entries of a result: how many, in how many node-days, and against what was asked.
+
+    Args:
+        episodes: false alarms.
+        node_days: event time, summed over nodes, > 0.
+        asked: false alarms a node-day that the threshold was fitted for; ``None`` where that is not known.
+    """
+    rate = episodes / node_days
+    found: dict[str, Any] = {"false_alarms": episodes, "node_days": node_days, "false_alarms_per_node_day": rate}
+    return found if asked is None else {**found, "times_asked": rate / asked}

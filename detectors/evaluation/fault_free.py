@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.evaluation.events import QUIET_STEPS
+from detectors.evaluation.events import QUIET_STEPS, alarm_rate
 from detectors.protocol import Scores
 from detectors.scoring import severity
 from detectors.thresholds import MS_PER_DAY, episode_peaks
@@ -97,7 +97,7 @@ def fault_free_figures(alarms: Alarms, run: Run) -> dict[str, Any]:
     Times are those since the run's start, which is each node's first record. ``None`` stands for figures that are not
     defined.
     """
-    total = _rate(len(alarms.step), run.node_days(run.steps), run.asked)
+    total = alarm_rate(len(alarms.step), run.node_days(run.steps), run.asked)
     severities = [severity(peak, run.levels) for peak in alarms.peak.tolist()]
     by_node = np.bincount(alarms.node, minlength=run.nodes)
     return {
@@ -105,7 +105,9 @@ def fault_free_figures(alarms: Alarms, run: Run) -> dict[str, Any]:
         "days": run.steps * run.step_ms / MS_PER_DAY,
         "asked_false_alarms_per_node_day": run.asked,
         **total,
-        "by_severity": {each: _rate(severities.count(each), run.node_days(run.steps), None) for each in SEVERITIES},
+        "by_severity": {
+            each: alarm_rate(severities.count(each), run.node_days(run.steps), None) for each in SEVERITIES
+        },
         "by_period": _by_period(alarms, run),
         "nodes_without_false_alarm": int(np.sum(by_node == 0)),
         "most_false_alarms_of_a_node": int(by_node.max(initial=0)),
@@ -122,7 +124,7 @@ def _by_period(alarms: Alarms, run: Run) -> list[dict[str, Any]]:
     for number, start in enumerate(range(0, run.steps, width), start=1):
         count = int(np.sum((alarms.step >= start) & (alarms.step < start + width)))
         steps = min(width, run.steps - start)
-        found.append({"period": name, "number": number, **_rate(count, run.node_days(steps), run.asked)})
+        found.append({"period": name, "number": number, **alarm_rate(count, run.node_days(steps), run.asked)})
     return found
 
 
@@ -130,7 +132,7 @@ def _first_hour(alarms: Alarms, run: Run) -> dict[str, Any]:
     """Compare the false alarms in each node's first hour with the usual ones, those of all later hours."""
     hour = MS_PER_HOUR // run.step_ms
     early = int(np.sum(alarms.step < hour))
-    found = _rate(early, run.node_days(min(hour, run.steps)), run.asked)
+    found = alarm_rate(early, run.node_days(min(hour, run.steps)), run.asked)
     later = run.node_days(max(run.steps - hour, 0))
     usual = (len(alarms.step) - early) / later if later else None
     return {
@@ -138,9 +140,3 @@ def _first_hour(alarms: Alarms, run: Run) -> dict[str, Any]:
         "usual_false_alarms_per_node_day": usual,
         "times_usual": found["false_alarms_per_node_day"] / usual if usual else None,
     }
-
-
-def _rate(count: int, node_days: float, asked: float | None) -> dict[str, Any]:
-    rate = count / node_days
-    found: dict[str, Any] = {"false_alarms": count, "node_days": node_days, "false_alarms_per_node_day": rate}
-    return found if asked is None else {**found, "times_asked": rate / asked}

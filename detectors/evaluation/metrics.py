@@ -1,13 +1,24 @@
 """Figures over rows: threshold-free ones and those at a threshold. No point adjustment anywhere."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import exp, lgamma, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.reliability.metrics import average_precision
 
-__all__ = ["AtThreshold", "at_threshold", "average_precision", "mean", "precision_recall_curve", "roc_auc", "share"]
+__all__ = [
+    "AtThreshold",
+    "at_threshold",
+    "average_precision",
+    "mean",
+    "precision_recall_curve",
+    "rate_interval",
+    "roc_auc",
+    "share",
+]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -81,3 +92,37 @@ def mean(values: list[float]) -> float:
 def share(part: int, whole: int) -> float:
     """Return a ratio of counts; NaN of nothing."""
     return part / whole if whole else NAN
+
+
+def rate_interval(count: int, exposure: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a Poisson rate (Garwood, Biometrika 1936).
+
+    Args:
+        count: events seen, independent of each other.
+        exposure: how long, or how much, was looked at; the rates are per unit of it.
+        confidence: how often such an interval holds the true rate, at least.
+
+    Returns:
+        The lowest and the highest rate; infinity where nothing was looked at.
+    """
+    if not exposure > 0.0:
+        return 0.0, float("inf")
+    tail = (1.0 - confidence) / 2.0
+    largest = count + 10.0 * sqrt(count + 1.0) + 10.0
+    high = _falls_to(lambda expected: _at_most(count, expected), tail, largest)
+    low = _falls_to(lambda expected: _at_most(count - 1, expected), 1.0 - tail, largest) if count else 0.0
+    return low / exposure, high / exposure
+
+
+def _at_most(count: int, expected: float) -> float:
+    """Return the chance of at most ``count`` events where ``expected`` > 0 are expected."""
+    return sum(exp(each * log(expected) - expected - lgamma(each + 1.0)) for each in range(count + 1))
+
+
+def _falls_to(chance: Callable[[float], float], level: float, largest: float) -> float:
+    """Return where a falling function of what is expected, between 0 and ``largest``, passes ``level``."""
+    low, high = 0.0, largest
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if chance(middle) > level else (low, middle)
+    return high

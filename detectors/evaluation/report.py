@@ -1,7 +1,7 @@
 """A report of one evaluation as files: four plots and a page of figures. Needs matplotlib (extra ``train``)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -10,18 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evaluation.metrics import precision_recall_curve
+from detectors.evaluation.plots import MS_PER_MINUTE, PANELS, Draw, draw_scores, save_plots, score_panels
 from detectors.evaluation.run import Recording, Scored, event_delays, flagged_rows, ranked
 from detectors.evaluation.vus import runs
 from schemas.outputs import Contribution
 
 CURVES: Final = 4  # models in the precision-recall plot: the detector, and the best baselines
-PANELS: Final = 8  # nodes in the plot of scores
 TOP_FEATURES: Final = 12
-_DPI: Final = 120
-
-
-class ReportError(RuntimeError):
-    """The report cannot be made here; the message says what to install."""
 
 
 def write_report(
@@ -46,52 +41,36 @@ def write_report(
     Raises:
         ReportError: matplotlib is not installed.
     """
-    figure_class = _figure_class()
-    directory.mkdir(parents=True, exist_ok=True)
     stem = f"{recording.name.split('.')[0]}-{scored[0].model}"
-    plots: list[tuple[str, Callable[[Any], Any]]] = [
+    plots: list[tuple[str, Draw]] = [
         ("scores", lambda new: _scores(new, recording, scored[0])),
         ("delays", lambda new: _delays(new, recording, scored[0])),
         ("precision-recall", lambda new: _precision_recall(new, recording, scored, results)),
         ("contributions", lambda new: _contributions(new, explained)),
     ]
-    files = []
-    for name, draw in plots:
-        figure = draw(figure_class)
-        path = directory / f"{stem}-{name}.png"
-        figure.savefig(path, dpi=_DPI, metadata={"Software": None})
-        files.append(path)
+    files = save_plots(plots, directory, stem)
     page = directory / f"{stem}.md"
     page.write_text(_page(recording, results, files), encoding="utf-8")
     return [page, *files]
 
 
-def _figure_class() -> Any:
-    """Import matplotlib's ``Figure``: drawn to files without pyplot, so that no window system is asked for."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only a report needs it
-    except ImportError as error:
-        raise ReportError("a report needs matplotlib: pip install 'vigil-dwcp[train]'") from error
-    return Figure
-
-
 def _scores(new: Any, recording: Recording, scored: Scored) -> Any:
     """Draw each node's score over time, with the threshold, and faults shaded."""
     columns, nodes = recording.columns, np.unique(recording.nodes[recording.test]).tolist()[:PANELS]
-    figure = new(figsize=(11, 1.2 + 1.5 * len(nodes)), layout="tight")
-    axes = figure.subplots(len(nodes), 1, sharex=True, squeeze=False)
     origin = int(columns.ts_ms[recording.test].min())
-    for node, axis in zip(nodes, axes[:, 0], strict=True):
-        rows = recording.test & (recording.nodes == node)
-        minutes = (columns.ts_ms[rows] - origin) / 60_000.0
-        axis.plot(minutes, np.maximum(scored.scores[rows], 1e-3), linewidth=0.7, color="tab:blue")
-        axis.axhline(scored.thresholds[rows][0], color="tab:red", linewidth=0.8, linestyle="--")
+    parts = [recording.test & (recording.nodes == node) for node in nodes]
+    figure, axes = score_panels(
+        new,
+        [str(columns.node_ids[rows][0]) for rows in parts],
+        f"{recording.name}: score of {scored.model} (blue), threshold (dashed), faults (shaded)",
+        "minutes of the test part",
+    )
+    for rows, axis in zip(parts, axes, strict=True):
+        minutes = (columns.ts_ms[rows] - origin) / MS_PER_MINUTE
+        draw_scores(axis, minutes, scored.scores[rows], float(scored.thresholds[rows][0]))
         for start, end in _shaded(recording, rows):
-            axis.axvspan((start - origin) / 60_000.0, (end - origin) / 60_000.0, color="tab:orange", alpha=0.25, lw=0)
-        axis.set_yscale("log")
-        axis.set_ylabel(str(columns.node_ids[rows][0]), fontsize=8)
-    axes[-1, 0].set_xlabel("minutes of the test part")
-    axes[0, 0].set_title(f"{recording.name}: score of {scored.model} (blue), threshold (dashed), faults (shaded)")
+            span = ((start - origin) / MS_PER_MINUTE, (end - origin) / MS_PER_MINUTE)
+            axis.axvspan(*span, color="tab:orange", alpha=0.25, lw=0)
     return figure
 
 
