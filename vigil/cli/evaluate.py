@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from vigil.cli.figures import fault_free_table, figure_table, generator_table, plain_results, reliability_table
-from vigil.cli.options import JsonOption
+from vigil.cli.options import JsonOption, names_of
 from vigil.cli.output import note, print_json, stdout, with_progress
 from vigil.comparison import compare_on_generator, compare_reliability
 from vigil.errors import InputError
@@ -74,8 +74,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     elif detector == "reliability":
         _reliability(files or [], incidents, artefact, fit=fit, json=json)
     else:
-        named = tuple(name.strip() for name in fields.split(",")) if fields else ()
-        choice = Choice(detector, fit, artefact, named, step_ms, false_alarms, epochs)
+        choice = Choice(detector, fit, artefact, names_of(fields) or (), step_ms, false_alarms, epochs)
         _evaluate(files or [], choice, report, json=json)
 
 

@@ -9,7 +9,16 @@ import typer
 from vigil.configuration import Configuration, load_configuration
 from vigil.errors import SettingsError
 
-__all__ = ["ConfigOption", "JsonOption", "KafkaOption", "RedisOption", "SeedOption", "SetOption", "configured"]
+__all__ = [
+    "ConfigOption",
+    "JsonOption",
+    "KafkaOption",
+    "RedisOption",
+    "SeedOption",
+    "SetOption",
+    "configured",
+    "names_of",
+]
 
 SETTINGS = "Settings"
 
@@ -52,3 +61,8 @@ def configured(config: Path | None = None, assignments: Sequence[str] | None = N
         overrides[name.strip()] = value
     overrides |= {name.replace("__", "."): value for name, value in flags.items() if value is not None}
     return load_configuration(config, overrides)
+
+
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """Split ``A,B,...``; ``None`` where nothing is named."""
+    return tuple(name.strip() for name in text.split(",") if name.strip()) or None if text else None

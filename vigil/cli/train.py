@@ -1,17 +1,22 @@
 """`vigil train consensus|autoencoder|reliability`."""
 
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
 import typer
 
-from vigil.cli.options import JsonOption, SeedOption
-from vigil.cli.output import note, print_json, progress_bar
+from vigil.cli.options import JsonOption, names_of
+from vigil.cli.output import note, print_json, with_progress
 from vigil.errors import InputError
+from vigil.progress import Say
 from vigil.training_data import TrainingData, normal_steps, read_incidents, read_training_data
+
+if TYPE_CHECKING:
+    from vigil.training.consensus import Trained
 
 __all__ = ["app"]
 
@@ -22,42 +27,69 @@ OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the art
 StepOption = Annotated[
     int | None, typer.Option("--step-ms", min=1, help="Time between two steps; told from the file otherwise.")
 ]
+FieldsOption = Annotated[
+    str | None, typer.Option("--fields", metavar="A,B,...", help="Columns to train on; all of numbers otherwise.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed and rows give the same model.")]
 AllSplitsOption = Annotated[bool, typer.Option("--all-splits", help="Train on every split, not on `train` alone.")]
 
 
 @app.command("consensus")
-def consensus(
+def consensus(  # noqa: PLR0913, PLR0917 - one parameter an option
     file: FileArgument,
     out: OutOption,
+    fields: FieldsOption = None,
     step_ms: StepOption = None,
     all_splits: AllSplitsOption = False,
     false_alarms: Annotated[
         float, typer.Option("--false-alarms", min=0.001, help="False alarms a node-day that the threshold aims at.")
     ] = 1.0,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Folder for plots and a page of figures; OUT/report otherwise.")
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write the artefact alone.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Fit the statistical detector: any numeric telemetry, no labels, seconds.
 
     Every column of numbers is a feature. Where the recording has labels and splits, only normal rows of the train split
     are used.
-    """
-    from detectors.consensus.fit import FitSettings, fit_consensus  # noqa: PLC0415 - one trainer, not all three
 
-    data = _read(file, step_ms, whole=all_splits)
-    settings = FitSettings(false_alarms_per_node_day=false_alarms, step_ms=data.step_ms)
-    with progress_bar(quiet=json) as bar:
-        task = bar.add_task("fitting", total=None, rate="")
-        began = time.monotonic()
-        detector = fit_consensus(
-            normal_steps(data), settings, lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    _finish(detector, out, data, began, json=json)
+    The last fifth by time is a test: a detector fitted on the rows before it scores it, and its false alarms a node-day
+    stand beside the asked ones, here and in the artefact's metadata. The artefact itself is fitted on all rows.
+
+    Nothing is random or iterative: scales, covariances, forecasts and the threshold's tail are each computed in one
+    pass, so there are no epochs, no early stopping and nothing to resume. The same rows give the same artefact.
+    """
+    from detectors.consensus.fit import FitSettings  # noqa: PLC0415 - one trainer, not all three
+    from detectors.evaluation.held_out import held_out_text  # noqa: PLC0415
+    from vigil.training.consensus import train_consensus  # noqa: PLC0415
+
+    began = time.monotonic()
+
+    def work(say: Say) -> tuple[TrainingData, "Trained"]:
+        data = _read(file, step_ms, say, whole=all_splits, fields=fields)
+        settings = FitSettings(false_alarms_per_node_day=false_alarms, step_ms=data.step_ms)
+        return data, train_consensus(normal_steps(data), settings, say)
+
+    data, trained = with_progress(work, quiet=json)
+    detector, held_out = trained.detector, trained.held_out
+    detector.save(out)
+    page = None if no_report else _report(trained, report, out / "report")
+    if not json:
+        note(f"held out: {held_out_text(held_out)}")
+        if page is not None:
+            note(f"plots: {page}")
+    fit = detector.metadata.threshold.fit
+    extra = {"threshold_fit": fit, "held_out": held_out, "report": None if page is None else str(page)}
+    _finish(detector, out, data, began, json=json, extra=extra)
 
 
 @app.command("autoencoder")
 def autoencoder(  # noqa: PLR0913, PLR0917 - one parameter an option
     file: FileArgument,
     out: OutOption,
+    fields: FieldsOption = None,
     step_ms: StepOption = None,
     all_splits: AllSplitsOption = False,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Most epochs; it stops earlier by itself.")] = 40,
@@ -71,24 +103,26 @@ def autoencoder(  # noqa: PLR0913, PLR0917 - one parameter an option
 ) -> None:
     """Train the reference BiLSTM autoencoder (extra `train`; minutes to hours).
 
-    The later fifth of the windows decides when to stop and sets the threshold.
+    The later fifth of the windows decides when to stop and sets the threshold. With --checkpoints a run that was
+    stopped goes on with --resume, and ends with the same weights, to the bit, as one that was not.
     """
     _require("torch", "train")
     from detectors.autoencoder.data import windows_from_rows  # noqa: PLC0415 - torch comes with these
     from detectors.autoencoder.fitting import EpochReport, Recipe  # noqa: PLC0415
-    from detectors.autoencoder.training import train_autoencoder  # noqa: PLC0415
+    from detectors.autoencoder.training import TrainedAutoencoder, train_autoencoder  # noqa: PLC0415
 
-    data = _read(file, step_ms, whole=all_splits)
-    windows = windows_from_rows(
-        data.node_ids.tolist(), data.ts_ms, data.rows, stride=stride, step_ms=data.step_ms, source=file.name
-    )
-    with progress_bar(quiet=json) as bar:
-        task = bar.add_task("training", total=epochs, rate="")
+    began = time.monotonic()
+
+    def work(say: Say) -> tuple[TrainingData, TrainedAutoencoder]:
+        data = _read(file, step_ms, say, whole=all_splits, fields=fields)
+        say("training", 0, epochs)
+        windows = windows_from_rows(
+            data.node_ids.tolist(), data.ts_ms, data.rows, stride=stride, step_ms=data.step_ms, source=file.name
+        )
 
         def on_epoch(report: EpochReport) -> None:
-            bar.update(task, completed=report.epoch, rate=f"validation loss {report.validation_loss:.4f}")
+            say(f"training, validation loss {report.validation_loss:.4f}", report.epoch, epochs)
 
-        began = time.monotonic()
         trained = train_autoencoder(
             windows,
             data.fields,
@@ -98,6 +132,9 @@ def autoencoder(  # noqa: PLR0913, PLR0917 - one parameter an option
             checkpoints=checkpoints,
             resume=resume,
         )
+        return data, trained
+
+    data, trained = with_progress(work, quiet=json)
     extra = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
     _finish(trained.detector, out, data, began, json=json, extra=extra)
 
@@ -126,21 +163,24 @@ def reliability(  # noqa: PLR0913, PLR0917 - one parameter an option
     Rows are split by time and by node: a quarter of the nodes is never trained on, and the last 30 % of the time only
     measures. The figures of that test are in the artefact's metadata.
     """
-    from detectors.reliability.thresholds import AlarmBudget, RecallTarget  # noqa: PLC0415 - XGBoost comes with these
+    from detectors.reliability.detector import ReliabilityDetector  # noqa: PLC0415 - XGBoost comes with these
+    from detectors.reliability.thresholds import AlarmBudget, RecallTarget  # noqa: PLC0415
     from detectors.reliability.training import NodeRows, Recipe, train_reliability  # noqa: PLC0415
 
-    data = _read(file, step_ms, whole=True)
-    rows = NodeRows(data.fields, data.node_ids, data.ts_ms, data.rows.astype(np.float32), data.step_ms)
     began = time.monotonic()
-    with progress_bar(quiet=json) as bar:
-        task = bar.add_task("growing trees", total=trees, rate="")
-        detector = train_reliability(
+
+    def work(say: Say) -> tuple[TrainingData, ReliabilityDetector]:
+        data = _read(file, step_ms, say, whole=True)
+        rows = NodeRows(data.fields, data.node_ids, data.ts_ms, data.rows.astype(np.float32), data.step_ms)
+        return data, train_reliability(
             rows,
             read_incidents(incidents),
             recipe=Recipe(trees=trees, seed=seed),
             rule=RecallTarget(recall) if false_alarms is None else AlarmBudget(false_alarms),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=partial(say, "growing trees"),
         )
+
+    data, detector = with_progress(work, quiet=json)
     _finish(detector, out, data, began, json=json, extra={"test": detector.metadata.metrics.get("test")})
 
 
@@ -158,14 +198,25 @@ class _Trained(Protocol):
     def save(self, directory: Path) -> None: ...
 
 
-def _read(file: Path, step_ms: int | None, *, whole: bool) -> TrainingData:
-    data = read_training_data(file, step_ms=step_ms, whole=whole)
+def _read(file: Path, step_ms: int | None, say: Say, *, whole: bool, fields: str | None = None) -> TrainingData:
+    say(f"reading {file.name}", 0, 0)
+    data = read_training_data(file, fields=names_of(fields), step_ms=step_ms, whole=whole)
     nodes = len(set(data.node_ids.tolist()))
     kind = data.stream.name if data.stream is not None else f"{len(data.fields)} features of your own"
     note(
         f"{len(data.ts_ms)} normal rows of {nodes} nodes, {kind}, steps of {data.step_ms} ms ({data.left_out} left out)"
     )
     return data
+
+
+def _report(trained: "Trained", given: Path | None, usual: Path) -> Path | None:
+    """Write plots and a page, and return the page; without matplotlib only where a folder was asked for."""
+    from detectors.evaluation.training_report import write_training_report  # noqa: PLC0415 - matplotlib comes with it
+
+    if given is None and find_spec("matplotlib") is None:
+        note("no plots: they need matplotlib, pip install 'vigil-dwcp[train]'")
+        return None
+    return write_training_report(trained.detector, trained.tried, trained.course, given or usual)[0]
 
 
 def _require(package: str, extra: str) -> None:

@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chi2
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
-from detectors.evaluation.metrics import at_threshold, average_precision, mean, precision_recall_curve, roc_auc
+from detectors.evaluation.metrics import (
+    at_threshold,
+    average_precision,
+    mean,
+    precision_recall_curve,
+    rate_interval,
+    roc_auc,
+)
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=60)
 
@@ -40,3 +48,14 @@ def test_figures_at_a_threshold_equal_scikit_learns(rows: list[tuple[bool, bool]
 def test_a_mean_passes_over_nodes_without_a_figure() -> None:
     assert mean([1.0, float("nan"), 2.0]) == 1.5
     assert np.isnan(mean([]))
+
+
+@given(st.integers(0, 2_000), st.floats(1e-3, 1e4))
+def test_the_interval_of_a_rate_is_the_exact_one(count: int, exposure: float) -> None:
+    low, high = rate_interval(count, exposure)
+    assert low * exposure == pytest.approx(chi2.ppf(0.025, 2 * count) / 2 if count else 0.0)
+    assert high * exposure == pytest.approx(chi2.ppf(0.975, 2 * count + 2) / 2)
+
+
+def test_nothing_looked_at_bounds_no_rate() -> None:
+    assert rate_interval(0, 0.0) == (0.0, float("inf"))
