@@ -26,16 +26,18 @@ def test_the_readme_names_only_commands_there_are() -> None:
     assert used <= names
 
 
-def test_the_examples_of_the_configuration_page_are_valid() -> None:
-    text = (ROOT / "docs/configuration.md").read_text()
+@pytest.mark.parametrize(("page", "least"), [("configuration", 3), ("your-own-telemetry", 1)])
+def test_the_examples_of_settings_are_valid(page: str, least: int) -> None:
+    text = (ROOT / f"docs/{page}.md").read_text()
     examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    assert len(examples) >= 3
+    assert len(examples) >= least
     for example in examples:
         tomllib.loads(example)
         Path("example.toml").write_text(example)
         load_configuration(Path("example.toml"))
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / "README.md").read_text()):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", ["README.md", "docs/your-own-telemetry.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / page).read_text()):
+        assert (ROOT / page).parent.joinpath(target).exists(), target

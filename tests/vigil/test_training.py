@@ -1,6 +1,8 @@
 """`vigil train`: artefacts with what they were tried on, plots, and runs that go on where they stopped."""
 
 import json
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from detectors.artefacts import Metadata
+from detectors.catalogue import load_detectors
+from schemas.streams import CONSENSUS, Stream
+from vigil.assembly import enabled_streams
 from vigil.cli.app import create_app
+from vigil.configuration import load_configuration
+from vigil.own_streams import is_own, stream_settings
+from vigil.training_data import TrainingData
 
 START_MS = 1_760_000_000_000
 
@@ -102,7 +110,7 @@ def test_the_same_rows_give_the_same_artefact_to_the_bit(recording: Path) -> Non
 def test_a_report_that_was_asked_for_and_cannot_be_made_is_an_error(
     recording: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     done = train("consensus", str(recording), "--out", "mine", "--report", "plots")
     assert done.exit_code != 0
     assert "a report needs matplotlib" in str(done.exception)
@@ -126,3 +134,32 @@ def test_a_network_stops_by_the_later_fifth_and_goes_on_where_it_was_stopped(rec
         trained(*base[:-4], "--seed", "4", "--stride", "4", "--out", "other", "--epochs", "1")["model_version"]
         != (whole["model_version"])
     )
+
+
+def test_training_prints_the_settings_that_stream_telemetry_of_ones_own(recording: Path) -> None:
+    result = trained("consensus", str(recording), "--out", "models/postgres", "--no-report")
+    Path("vigil.toml").write_text(result["settings"])
+    stream, own = enabled_streams(load_configuration().settings)["postgres"]
+    assert (stream.features, own.step_ms, own.detectors) == (("tps", "lag_ms", "noise"), 5_000, ("consensus",))
+    assert load_detectors(stream, own.detectors, own.artefacts)[0].version == result["model_version"]
+
+
+def data(fields: tuple[str, ...], step_ms: int, stream: Stream | None = None) -> TrainingData:
+    empty = np.empty(0, dtype=np.int64)
+    return TrainingData(fields, np.empty(0, dtype=np.str_), empty, np.empty((0, len(fields))), step_ms, stream, 0)
+
+
+def test_settings_of_odd_names_slow_steps_and_coded_fields_are_valid() -> None:
+    fields = ("disk.busy %", "dwcp_mode", "größe")
+    text = stream_settings(data(fields, 3_600_000, CONSENSUS), "consensus", Path("models/My model!"))
+    section = tomllib.loads(text)["streams"]["My-model"]
+    assert section["fields"] == list(fields)
+    assert section["codes"] == {"dwcp_mode": ["optimistic", "normal", "conservative"]}
+    assert section["idle_s"] == 30 * 3_600, "an hourly node is not forgotten between two records"
+    Path("vigil.toml").write_text(text)
+    assert enabled_streams(load_configuration().settings)["My-model"][0].codes["dwcp_mode"]["conservative"] == 2
+
+
+def test_a_known_stream_needs_no_settings_and_keeps_its_name() -> None:
+    assert not is_own(data(CONSENSUS.features, 1_000, CONSENSUS))
+    assert "[streams.own-node]" in stream_settings(data(("a",), 1_000), "consensus", Path("models/node"))

@@ -27,7 +27,7 @@ def print_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """Tell the person something that is no result."""
-    stderr.print(text, style="dim", soft_wrap=True)
+    stderr.print(text, style="dim", soft_wrap=True, markup=False)
 
 
 def progress_bar(*, quiet: bool = False) -> Progress:

@@ -12,6 +12,7 @@ import typer
 from vigil.cli.options import JsonOption, names_of
 from vigil.cli.output import note, print_json, with_progress
 from vigil.errors import InputError
+from vigil.own_streams import is_own, stream_settings
 from vigil.progress import Say
 from vigil.training_data import TrainingData, normal_steps, read_incidents, read_training_data
 
@@ -135,6 +136,7 @@ def autoencoder(  # noqa: PLR0913, PLR0917 - one parameter an option
         return data, trained
 
     data, trained = with_progress(work, quiet=json)
+    trained.detector.save(out)
     extra = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
     _finish(trained.detector, out, data, began, json=json, extra=extra)
 
@@ -181,6 +183,7 @@ def reliability(  # noqa: PLR0913, PLR0917 - one parameter an option
         )
 
     data, detector = with_progress(work, quiet=json)
+    detector.save(out)
     _finish(detector, out, data, began, json=json, extra={"test": detector.metadata.metrics.get("test")})
 
 
@@ -195,7 +198,6 @@ class _Trained(Protocol):
     def threshold(self) -> float: ...
     @property
     def fields(self) -> tuple[str, ...]: ...
-    def save(self, directory: Path) -> None: ...
 
 
 def _read(file: Path, step_ms: int | None, say: Say, *, whole: bool, fields: str | None = None) -> TrainingData:
@@ -227,8 +229,8 @@ def _require(package: str, extra: str) -> None:
 def _finish(
     detector: _Trained, out: Path, data: TrainingData, began: float, *, json: bool, extra: dict[str, Any] | None = None
 ) -> None:
-    detector.save(out)
     seconds = round(time.monotonic() - began, 2)
+    settings = stream_settings(data, detector.name, out) if is_own(data) else None
     if json:
         print_json(
             {
@@ -240,9 +242,12 @@ def _finish(
                 "step_ms": data.step_ms,
                 "seconds": seconds,
                 "out": str(out),
+                "settings": settings,
                 **(extra or {}),
             }
         )
         return
     note(f"{detector.version}, threshold {detector.threshold:.4g}, in {seconds:.1f} s: {out}")
     note(f"try it: vigil score RECORDING --artefact {out}")
+    if settings is not None:
+        note(f"stream it, in vigil.toml:\n\n{settings}")
