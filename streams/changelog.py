@@ -54,7 +54,6 @@ class _Partition:
     changes: Changes
     epoch: int
     forgotten: dict[str, bytes]
-    written: int | None = None
 
 
 class Changelog:
@@ -156,10 +155,8 @@ class Changelog:
                 StateRecord(self._topic, number, node_key(self._group, self._source, key), value, kept.epoch)
                 for key, value in values.items()
             ]
-            end = kept.changes.end
-            if values or kept.written is None or end - kept.written >= self._config.replay_records:
-                found.append(self._progress(number, kept))
-                kept.written = end
+            # Always: a reader must find where the group goes on here too, when Kafka cannot say (streams.recovery).
+            found.append(self._progress(number, kept))
         return found
 
     def _usable(self, partition: int, saved: SavedPartition, committed: int | None) -> Progress | None:
