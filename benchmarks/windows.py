@@ -1,7 +1,7 @@
 """Measure the window store: ``python -m benchmarks.windows [--quick] [--json]``.
 
 For fleets of several sizes: steps appended a second with the index of their windows, the same with all windows copied
-out, the same with late and repeated steps among them, and bytes a node. Keys are fresh strings in every batch, as a
+out, the same with late and repeated steps among them, the same with silences told, and bytes a node. Keys are fresh strings in every batch, as a
 decoder gives them; times are of whole batches; the figure is the median of several passes over every node.
 """
 
@@ -54,9 +54,12 @@ def batches(nodes: int, size: int, count: int, *, disorder: float, seed: int) ->
         yield np.zeros(size, np.int32), keys, ts_ms[part], rows
 
 
-def measure(nodes: int, size: int, passes: int, *, copy: bool = False, disorder: float = 0.0) -> dict[str, float]:
+def measure(
+    nodes: int, size: int, passes: int, *, copy: bool = False, disorder: float = 0.0, silences: bool = False
+) -> dict[str, float]:
     """Append until every window is complete, then measure ``passes`` equal parts; CPU time of this process."""
-    store = WindowStore(FEATURES, window=WINDOW, capacity=nodes)
+    store = WindowStore(FEATURES, window=WINDOW, capacity=nodes, silence_ms=6_000 if silences else 0)
+    labels = [(f"cluster-{i % 100}", "eu") for i in range(size)] if silences else None
     warm = -(-(WINDOW + 6) * nodes // size)
     timed = max(4, -(-2 * nodes // size))
     seconds: list[float] = []
@@ -64,7 +67,7 @@ def measure(nodes: int, size: int, passes: int, *, copy: bool = False, disorder:
     log = batches(nodes, size, warm + passes * timed, disorder=disorder, seed=1)
     for i, batch in enumerate(log):
         begin = time.process_time()
-        appended = store.append(*batch)
+        appended = store.append(*batch, labels=labels)
         if copy:
             appended.windows.tensor()
         spent = spent + time.process_time() - begin if i >= warm else 0.0
@@ -104,6 +107,7 @@ def run(passes: int, size: int) -> dict[str, Any]:
             "steps_per_second_with_2_percent_disorder": round(
                 measure(nodes, size, passes, disorder=0.02)["steps_per_second"]
             ),
+            "steps_per_second_with_silences": round(measure(nodes, size, passes, silences=True)["steps_per_second"]),
             "microseconds_per_step": round(1e6 / plain["steps_per_second"], 3),
             "bytes_per_node": round(plain["bytes"]),
         }
@@ -122,10 +126,14 @@ def run(passes: int, size: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """Lay the result out for people."""
-    columns = ("steps_per_second", "steps_per_second_with_windows_copied", "steps_per_second_with_2_percent_disorder")
-    lines = [f"{'nodes':>8} {'steps/s':>12} {'+ copied':>12} {'2 % disorder':>13} {'us/step':>8} {'bytes/node':>11}"]
+    columns = [
+        "steps_per_second",
+        *(f"steps_per_second_with_{what}" for what in ("windows_copied", "2_percent_disorder", "silences")),
+    ]
+    heads = ("nodes", "steps/s", "+ copied", "2 % disorder", "+ silences", "us/step", "bytes/node")
+    lines = [" ".join(f"{head:>{width}}" for head, width in zip(heads, (8, 12, 12, 13, 12, 8, 11), strict=True))]
     for nodes, fleet in result["fleets"].items():
-        rates = [f"{fleet[c]:>{w},}" for c, w in zip(columns, (12, 12, 13), strict=True)]
+        rates = [f"{fleet[c]:>{w},}" for c, w in zip(columns, (12, 12, 13, 12), strict=True)]
         lines.append(" ".join([f"{nodes:>8}", *rates, f"{fleet['microseconds_per_step']:>8}"]))
         lines[-1] += f" {fleet['bytes_per_node']:>11,}"
     lines.append(f"CPU a step, largest fleet to smallest: {result['growth']}")

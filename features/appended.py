@@ -25,6 +25,28 @@ class StepStatus(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """A node that stopped reporting.
+
+    Attributes:
+        record: index of the appended record with which it became certain, of whichever node.
+        partition: the node's.
+        key: the node's.
+        last_ms: event time of its newest step.
+        offset: of its last record, -1 when offsets are not given.
+        cluster, region: as its last record says.
+    """
+
+    record: int
+    partition: int
+    key: str
+    last_ms: int
+    offset: int
+    cluster: str | None
+    region: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
     """Outcome of ``WindowStore.append`` for n records.
 
@@ -39,6 +61,8 @@ class Appended:
         created: nodes that appeared, or came back after they had been forgotten.
         evictions: nodes that were forgotten because they were idle.
         evicted: (partition, key) of the nodes that were forgotten and are not in the store after this batch.
+        silences: nodes that stopped reporting, each silence once; in the order of the records that told of them.
+        returned: records, ascending, that ended a silence.
     """
 
     windows: WindowBatch
@@ -49,6 +73,8 @@ class Appended:
     created: int = 0
     evictions: int = 0
     evicted: list[tuple[int, str]] = field(default_factory=list)
+    silences: list[Silence] = field(default_factory=list)
+    returned: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.status)

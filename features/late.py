@@ -164,7 +164,7 @@ def replay(table: NodeTable, steps: Steps, draft: Draft, values: NDArray[np.floa
     work = _Replay(table, draft)
     loaded = iter(_load(table, steps.slot[steps.starts]))
     idle_ms = table.rules.idle_ms
-    statuses, ends, slots = [], [], []
+    statuses, ends, slots, held = [], [], [], []
     columns = (steps.record, steps.ts_ms, steps.before, steps.after, steps.origin, steps.starts)
     for record, ts_ms, before, after, origin, starts in zip(*(c.tolist() for c in columns), strict=True):
         if starts:
@@ -178,9 +178,11 @@ def replay(table: NodeTable, steps: Steps, draft: Draft, values: NDArray[np.floa
         statuses.append(status)
         ends.append(end)
         slots.append(work.life.slot)
+        held.append(len(work.life.stamps))
     draft.status[steps.record] = statuses
     draft.end[steps.record] = ends
     draft.slot[steps.record] = slots
+    draft.held[steps.record] = held
     rows = _look_up(table, work.sheet.source, values)
     _write(table, work.lives, values)
     return Timelines(rows, np.array(work.sheet.stamps, np.int64))

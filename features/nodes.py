@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from features.rules import WindowRules
 
 Slots = NDArray[np.int64]
+Label = tuple[str | None, str | None]
+"""Cluster and region of a node."""
 
 _FREE: Final = -1
+NO_LABEL: Final[Label] = (None, None)
 
 
 class NodeTable:
@@ -29,8 +32,10 @@ class NodeTable:
         newest: int64 (capacity,), event time of the newest step.
         seen: int64 (capacity,), the partition's watermark at the last accepted step, 0 when there was none yet.
         applied: int64 (capacity,), largest offset that was appended, -1 when offsets are not given.
+        alive: int64 (capacity, 2), how long one node and two nodes of the partition had reported at the last record.
         partition: int32 (capacity,), -1 for a free slot.
         state: float32 (capacity, state_width), the detectors' own.
+        labels: by slot, what the last record said of cluster and region.
         tables: slot by key, by partition.
     """
 
@@ -40,6 +45,7 @@ class NodeTable:
         self.rules = rules
         self.tables: dict[int, dict[str, int]] = {}
         self._keys: list[str | None] = []
+        self.labels: list[Label] = []
         self._key_bytes = 0
         self._free: list[int] = []
         self._used = 0
@@ -55,11 +61,21 @@ class NodeTable:
         self.newest = np.zeros(capacity, np.int64)
         self.seen = np.zeros(capacity, np.int64)
         self.applied = np.zeros(capacity, np.int64)
+        self.alive = np.zeros((capacity, 2), np.int64)
         self.partition = np.full(capacity, _FREE, np.int32)
         self.state = np.zeros((capacity, self.rules.state_width), np.float32)
 
     def _columns(self) -> tuple[NDArray[Any], ...]:
-        per_node = (self.at, self.count, self.newest, self.seen, self.applied, self.partition, self.state)
+        per_node = (
+            self.at,
+            self.count,
+            self.newest,
+            self.seen,
+            self.applied,
+            self.alive,
+            self.partition,
+            self.state,
+        )
         return (self.rows, self.stamps, *per_node)
 
     def _grow(self, capacity: int) -> None:
@@ -68,6 +84,7 @@ class NodeTable:
         for before, after in zip(old, self._columns(), strict=True):
             after[: len(before)] = before
         self._keys.extend([None] * (capacity - used))
+        self.labels.extend([NO_LABEL] * (capacity - used))
         self._free.extend(range(capacity - 1, used - 1, -1))
 
     @property
@@ -83,7 +100,8 @@ class NodeTable:
         """Bytes reserved: arrays, keys, dictionaries and lists."""
         tables = sum(sys.getsizeof(table) for table in self.tables.values())
         # A slot is an int object of 32 bytes besides its entry in the dictionary.
-        objects = self._key_bytes + 32 * self._used + sys.getsizeof(self._keys) + sys.getsizeof(self._free)
+        lists = sum(sys.getsizeof(each) for each in (self._keys, self.labels, self._free))
+        objects = self._key_bytes + 32 * self._used + lists
         return sum(column.nbytes for column in self._columns()) + tables + objects
 
     def key_of(self, slot: int) -> str:
@@ -168,7 +186,10 @@ class NodeTable:
         self.newest[slots] = 0
         self.seen[slots] = 0
         self.applied[slots] = -1
+        self.alive[slots] = 0
         self.state[slots] = 0
+        for slot in slots:
+            self.labels[slot] = NO_LABEL
 
     def release(self, slots: Iterable[int]) -> None:
         """Free slots. Their columns keep their values until a slot is taken again."""

@@ -7,12 +7,13 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from features.nodes import Label
 from features.rules import MAX_TS_MS, WindowRules
 from features.transfer import Nodes
 from features.watermarks import Watermark
 
+SNAPSHOT_VERSION: Final = 2
 _MAGIC: Final = b"VGLW"
-_VERSION: Final = 1
 _DIGEST_BYTES: Final = 16
 _HEADER_BYTES: Final = len(_MAGIC) + 1 + _DIGEST_BYTES
 _SETTINGS: Final = ("features", "window", "step_ms", "late_steps", "state_width")
@@ -24,12 +25,14 @@ class SnapshotError(ValueError):
 
 class _Payload(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     settings: dict[str, int]
-    mark: tuple[int, str, int, int, int] | None
+    mark: tuple[int, str, int, int, int, int, int] | None
     keys: list[str]
+    labels: list[Label]
     partition: bytes
     count: bytes
     seen: bytes
     applied: bytes
+    alive: bytes
     stamps: bytes
     rows: bytes
     state: bytes
@@ -45,6 +48,7 @@ def encode(nodes: Nodes, rules: WindowRules, mark: tuple[int, Watermark] | None 
         settings=_settings(rules),
         mark=None if mark is None else (mark[0], *mark[1]),
         keys=nodes.keys,
+        labels=nodes.labels,
         **_columns(nodes),
     )
     return _close(_encoder.encode(payload))
@@ -55,14 +59,15 @@ def encode_each(nodes: Nodes, rules: WindowRules) -> list[bytes]:
     settings, columns = _settings(rules), _columns(nodes)
     steps = [0, *np.cumsum(nodes.count).tolist()]
     # Bytes of each column: of a node, and of a step.
-    per_node = {"partition": 4, "count": 4, "seen": 8, "applied": 8, "state": 4 * rules.state_width}
+    per_node = {"partition": 4, "count": 4, "seen": 8, "applied": 8, "alive": 16, "state": 4 * rules.state_width}
     per_step = {"stamps": 8, "rows": 4 * rules.features}
     found = []
     for i, key in enumerate(nodes.keys):
         begin, end = steps[i], steps[i + 1]
         parts = {name: columns[name][i * size : (i + 1) * size] for name, size in per_node.items()}
         parts |= {name: columns[name][begin * size : end * size] for name, size in per_step.items()}
-        found.append(_close(_encoder.encode(_Payload(settings=settings, mark=None, keys=[key], **parts))))
+        payload = _Payload(settings=settings, mark=None, keys=[key], labels=[nodes.labels[i]], **parts)
+        found.append(_close(_encoder.encode(payload)))
     return found
 
 
@@ -76,6 +81,7 @@ def _columns(nodes: Nodes) -> dict[str, bytes]:
         "count": nodes.count.astype("<i4").tobytes(),
         "seen": nodes.seen.astype("<i8").tobytes(),
         "applied": nodes.applied.astype("<i8").tobytes(),
+        "alive": nodes.alive.astype("<i8").tobytes(),
         "stamps": nodes.stamps.astype("<i8").tobytes(),
         "rows": nodes.rows.astype("<f4").tobytes(),
         "state": nodes.state.astype("<f4").tobytes(),
@@ -83,7 +89,7 @@ def _columns(nodes: Nodes) -> dict[str, bytes]:
 
 
 def _close(payload: bytes) -> bytes:
-    return b"".join((_MAGIC, bytes([_VERSION]), _digest(payload), payload))
+    return b"".join((_MAGIC, bytes([SNAPSHOT_VERSION]), _digest(payload), payload))
 
 
 def decode(snapshots: Sequence[bytes], rules: WindowRules) -> tuple[Nodes, dict[int, Watermark]]:
@@ -116,8 +122,10 @@ def _open(snapshot: bytes) -> _Payload:
             f"these {len(snapshot)} bytes are no snapshot of windows: they do not start with its header"
         )
     version = snapshot[len(_MAGIC)]
-    if version != _VERSION:
-        raise SnapshotError(f"the snapshot has version {version}, this program reads {_VERSION}: rebuild from the log")
+    if version != SNAPSHOT_VERSION:
+        raise SnapshotError(
+            f"the snapshot has version {version}, this program reads {SNAPSHOT_VERSION}: rebuild from the log"
+        )
     payload = snapshot[_HEADER_BYTES:]
     if _digest(payload) != snapshot[_HEADER_BYTES - _DIGEST_BYTES : _HEADER_BYTES]:
         raise SnapshotError("the snapshot's checksum does not match: it is damaged or cut short; rebuild from the log")
@@ -144,9 +152,12 @@ def _check_sizes(payload: _Payload, rules: WindowRules) -> None:
     _check_size("partition", payload.partition, 4 * n)
     _check_size("seen", payload.seen, 8 * n)
     _check_size("applied", payload.applied, 8 * n)
+    _check_size("alive", payload.alive, 16 * n)
     _check_size("stamps", payload.stamps, 8 * steps)
     _check_size("rows", payload.rows, 4 * steps * rules.features)
     _check_size("state", payload.state, 4 * n * rules.state_width)
+    if len(payload.labels) != n:
+        raise SnapshotError(f"the snapshot has {len(payload.labels)} labels, {n} are needed; rebuild from the log")
 
 
 def _check_size(name: str, data: bytes, expected: int) -> None:
@@ -165,6 +176,8 @@ def _join(payloads: Sequence[_Payload], rules: WindowRules) -> Nodes:
         count=np.frombuffer(b"".join(p.count for p in payloads), "<i4").astype(np.int32),
         seen=np.frombuffer(b"".join(p.seen for p in payloads), "<i8").astype(np.int64),
         applied=np.frombuffer(b"".join(p.applied for p in payloads), "<i8").astype(np.int64),
+        alive=np.frombuffer(b"".join(p.alive for p in payloads), "<i8").astype(np.int64).reshape(len(keys), 2),
+        labels=[label for payload in payloads for label in payload.labels],
         stamps=stamps,
         rows=rows.reshape(len(stamps), rules.features),
         state=state.reshape(len(keys), rules.state_width),
@@ -183,6 +196,7 @@ def _check_values(nodes: Nodes) -> None:
         "partition must not be negative": bool(np.all(nodes.partition >= 0)),
         "seen must be a time": bool(np.all((nodes.seen >= 0) & (nodes.seen < MAX_TS_MS))),
         "applied must be -1 or an offset": bool(np.all(nodes.applied >= -1)),
+        "alive must be spans of time": bool(np.all((nodes.alive >= 0) & (nodes.alive < MAX_TS_MS))),
         "a node without steps must have an applied offset": bool(np.all(nodes.applied[~some] >= 0)),
         "stamps must be times": bool(np.all((ts_ms > 0) & (ts_ms < MAX_TS_MS))),
         "stamps must increase": bool(np.all(np.diff(ts_ms)[within[:-1]] > 0)),
@@ -197,5 +211,6 @@ def check_watermark(partition: int, mark: Watermark) -> None:
     """Check that a watermark read from outside makes sense. Raises ``SnapshotError`` when it does not."""
     agree = (mark.origin_ms == 0) == (mark.second_ms == 0)
     ordered = 0 <= mark.origin_ms <= mark.second_ms <= mark.first_ms < MAX_TS_MS
-    if not (0 <= partition < 2**31 and agree and ordered and mark.leader and mark.first_ms):
+    alive = 0 <= mark.first_alive_ms < MAX_TS_MS and 0 <= mark.second_alive_ms < MAX_TS_MS
+    if not (0 <= partition < 2**31 and agree and ordered and alive and mark.leader and mark.first_ms):
         raise SnapshotError(f"partition {partition} cannot have the watermark {mark}: rebuild from the log")

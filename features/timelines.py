@@ -171,5 +171,6 @@ def decide(table: NodeTable, steps: Steps, layout: Layout, draft: Draft) -> None
     draft.status[steps.record] = np.where(complete, StepStatus.WINDOW, StepStatus.WARMING)
     draft.end[steps.record] = layout.place
     draft.slot[steps.record] = steps.slot
+    draft.held[steps.record] = np.minimum(layout.count, table.rules.depth)
     draft.gaps += int(layout.carried.sum())
     draft.restarts += int(np.count_nonzero(layout.restarted))

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from features.appended import Appended, StepStatus
 from features.batch import WindowBatch
 from features.late import replay
-from features.nodes import NodeTable, Slots
-from features.rules import MAX_TS_MS, WindowRules
+from features.nodes import Label, NodeTable, Slots
+from features.rules import SilenceRules, WindowRules
+from features.silences import SilenceWatch
 from features.snapshots import SnapshotError, check_watermark, decode, encode, encode_each
-from features.steps import Draft, Steps, in_order, sort_by_slot
+from features.steps import Draft, Steps, arrange, check_records, in_order, sort_by_slot
 from features.timelines import decide, draw, keep, lay_out, renew_forgotten
 from features.transfer import forgotten_nodes, read_nodes, write_nodes
-from features.watermarks import NO_WATERMARK, Watermark, advance
+from features.watermarks import NO_WATERMARK, Course, Watermark, advance
 
 __all__ = ["Appended", "SnapshotError", "StepStatus", "Watermark", "WindowBatch", "WindowRules", "WindowStore"]
 
@@ -42,6 +43,7 @@ class WindowStore:
         idle_ms: int = 1_800_000,
         capacity: int = 1024,
         state_width: int = 0,
+        silence_ms: int = 0,
     ) -> None:
         """Make an empty store.
 
@@ -54,6 +56,7 @@ class WindowStore:
             idle_ms: how far a partition's event time advances after a node's last step until it is forgotten.
             capacity: nodes to reserve memory for.
             state_width: float32 values of detector state kept for each node.
+            silence_ms: longest silence of a node that is not told; 0 tells none.
 
         Raises:
             ValueError: a setting is out of range.
@@ -66,8 +69,10 @@ class WindowStore:
             late_steps=late_steps,
             idle_ms=idle_ms,
             state_width=state_width,
+            silence_ms=silence_ms,
         )
         self._table = NodeTable(self.rules, capacity)
+        self._watch = SilenceWatch(self._table)
         self._marks: dict[int, Watermark] = {}
         # No node of the partition was last seen before this watermark: spares the search for idle ones.
         self._oldest_seen: dict[int, int] = {}
@@ -80,6 +85,7 @@ class WindowStore:
         rows: NDArray[np.float32],
         *,
         offsets: NDArray[np.int64] | None = None,
+        labels: Sequence[Label] | None = None,
     ) -> Appended:
         """Append n records, each partition's in log order.
 
@@ -93,11 +99,14 @@ class WindowStore:
             offsets: int64 (n,), increasing within a partition. With them, records that a restored node already
                 contains are APPLIED: they move the watermark and nothing else, so that a log may be replayed from
                 before the snapshots.
+            labels: n clusters and regions, for the silences.
 
         Raises:
             ValueError: an argument has a wrong shape, or a time is out of range; nothing was appended then.
         """
-        partitions, ts_ms, values = self._checked(partitions, keys, ts_ms, rows, offsets)
+        partitions, ts_ms = np.asarray(partitions, np.int32), np.asarray(ts_ms, np.int64)
+        values = np.asarray(rows, np.float32)
+        check_records(self.rules, partitions, keys, ts_ms, values, offsets=offsets, labels=labels)
         if not len(keys):
             empty = WindowBatch.empty(self.rules.window, self.rules.features)
             return Appended(empty, np.empty(0, np.uint8))
@@ -105,15 +114,18 @@ class WindowStore:
         slots, created = table.intern(partitions, keys)
         chosen = np.arange(len(keys)) if offsets is None else np.flatnonzero(offsets > table.applied[slots])
         order = sort_by_slot(slots, chosen)
-        steps = self._steps(order, partitions, keys, slots, ts_ms)
+        courses = self._follow(partitions, keys, slots, ts_ms)
+        steps = arrange(order, slots, ts_ms, courses)
         draft = Draft.of(slots)
         draft.created = len(created)
+        opened = self._watch.open(steps, courses, len(keys))
         windows = self._extend(steps, values, draft)
+        silences, returned = self._watch.close(opened, draft, offsets, labels)
         if offsets is not None:
             # Ascending in a node's log, so that the last one written is the largest.
             table.applied[draft.slot[order]] = offsets[order]
         table.release(draft.retired)
-        evicted = [node for p in np.unique(partitions).tolist() for node in self._sweep(p)]
+        evicted = [node for p in courses for node in self._sweep(p)]
         return Appended(
             windows=windows,
             status=draft.status,
@@ -123,58 +135,25 @@ class WindowStore:
             created=draft.created,
             evictions=len(draft.retired) + len(evicted),
             evicted=evicted,
+            silences=silences,
+            returned=returned,
         )
 
-    def _checked(
-        self,
-        partitions: NDArray[np.int32],
-        keys: Sequence[str],
-        ts_ms: NDArray[np.int64],
-        rows: NDArray[np.float32],
-        offsets: NDArray[np.int64] | None,
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
-        n = len(keys)
-        partitions, ts_ms = np.asarray(partitions, np.int32), np.asarray(ts_ms, np.int64)
-        values = np.asarray(rows, np.float32)
-        shapes = {"partitions": partitions.shape, "ts_ms": ts_ms.shape}
-        if offsets is not None:
-            shapes["offsets"] = offsets.shape
-        for name, shape in shapes.items():
-            if shape != (n,):
-                raise ValueError(f"{name} has shape {shape}; give {(n,)}, one for each of the {n} keys")
-        if values.shape != (n, self.rules.features):
-            raise ValueError(f"rows has shape {values.shape}; give {(n, self.rules.features)}, one row a key")
-        wrong = np.flatnonzero((ts_ms <= 0) | (ts_ms >= MAX_TS_MS))
-        if len(wrong):
-            i = int(wrong[0])
-            raise ValueError(f"ts_ms of record {i} ({keys[i]}) is {ts_ms[i]}; it must be in (0, {MAX_TS_MS})")
-        if n and partitions.min() < 0:
-            raise ValueError(f"partitions holds {partitions.min()}; partitions are not negative")
-        return partitions, ts_ms, values
-
-    def _steps(
-        self,
-        order: NDArray[np.int64],
-        partitions: NDArray[np.int32],
-        keys: Sequence[str],
-        slots: Slots,
-        ts_ms: NDArray[np.int64],
-    ) -> Steps:
-        """Move the watermarks on, and bring the records into the order of their nodes."""
-        before, after, origin = np.empty_like(ts_ms), np.empty_like(ts_ms), np.empty_like(ts_ms)
+    def _follow(
+        self, partitions: NDArray[np.int32], keys: Sequence[str], slots: Slots, ts_ms: NDArray[np.int64]
+    ) -> dict[int, Course]:
+        """Move the watermarks on; return their courses over the batch by partition."""
+        courses = {}
         for partition in np.unique(partitions).tolist():
             index = np.flatnonzero(partitions == partition)
             mark = self._marks.get(partition, NO_WATERMARK)
+            self._watch.recall(partition, mark)
             leader = self._table.tables[partition].get(mark.leader, -1)
-            progress = advance(mark, leader, slots[index], ts_ms[index])
-            before[index], after[index], origin[index] = progress.before, progress.after, progress.origin_ms
+            progress = advance(mark, leader, slots[index], ts_ms[index], self.rules.longest_jump_ms)
             key = mark.leader if progress.leader < 0 else keys[int(index[progress.leader])]
-            second = int(progress.after[-1])
-            self._marks[partition] = Watermark(key, progress.first_ms, second, progress.origin_ms)
-        slot = slots[order]
-        starts = np.ones(len(order), np.bool_)
-        starts[1:] = slot[1:] != slot[:-1]
-        return Steps(order, slot, ts_ms[order], before[order], after[order], origin[order], starts)
+            self._marks[partition] = progress.mark(key)
+            courses[partition] = Course(index, progress)
+        return courses
 
     def _extend(self, steps: Steps, values: NDArray[np.float32], draft: Draft) -> WindowBatch:
         """Append the steps to their nodes, and lay out the windows that come of it."""
@@ -211,6 +190,8 @@ class WindowStore:
         idle = mark.second_ms - seen > idle_ms
         self._oldest_seen[partition] = int(seen[~idle].min(initial=mark.second_ms))
         gone = sorted((partition, self._table.key_of(slot)) for slot in slots[idle].tolist())
+        for node in gone:
+            self._watch.forget(*node)
         self._table.release(slots[idle].tolist())
         return gone
 
@@ -224,6 +205,16 @@ class WindowStore:
 
     def __len__(self) -> int:
         return len(self._table)
+
+    @property
+    def silence_rules(self) -> SilenceRules | None:
+        """When a node is silent, ``None`` where silences are not told."""
+        return self._watch.rules if self.rules.silence_ms else None
+
+    @property
+    def silent_nodes(self) -> int:
+        """Nodes that are silent now."""
+        return self._watch.count
 
     @property
     def capacity(self) -> int:
@@ -268,14 +259,19 @@ class WindowStore:
         """Put back the event-time progress of a partition. Raises ``SnapshotError`` when it makes no sense."""
         check_watermark(partition, watermark)
         self._marks[partition] = watermark
-        self._oldest_seen.pop(partition, None)
+        self._doubt(partition)
 
     def drop_partition(self, partition: int) -> None:
         """Forget a partition: its nodes, their state and its watermark."""
         self._table.release(self.slots_of(partition).tolist())
         self._table.tables.pop(partition, None)
         self._marks.pop(partition, None)
+        self._doubt(partition)
+
+    def _doubt(self, partition: int) -> None:
+        """Work out anew what is known of a partition's nodes together."""
         self._oldest_seen.pop(partition, None)
+        self._watch.doubt(partition)
 
     def snapshot(self, slots: Sequence[int] | Slots) -> bytes:
         """Serialise nodes: keys, steps, detector state, applied offsets; not the watermark of their partitions.
@@ -332,7 +328,7 @@ class WindowStore:
         nodes, marks = decode(snapshots, self.rules)
         slots = write_nodes(self._table, nodes)
         for partition in np.unique(nodes.partition).tolist():
-            self._oldest_seen.pop(partition, None)
+            self._doubt(partition)
         for partition, mark in marks.items():
             self.set_watermark(partition, mark)
         return slots

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from features import StepStatus, WindowRules
+from features.rules import SilenceRules
 
 
 @dataclass
@@ -17,6 +18,9 @@ class Node:
     steps: list[Step] = field(default_factory=list)
     seen: int | None = None
     scored: int = 0  # stands for a detector's state: how many windows this node had
+    alive: tuple[int, int] = (0, 0)  # how long one node, and two, had reported when this one last did
+    silent: bool = False
+    forgotten: bool = False
 
 
 @dataclass
@@ -25,14 +29,21 @@ class Partition:
     reached: dict[str, int] = field(default_factory=dict)
     watermark: int | None = None
     origin: int | None = None
+    first: int = 0
+    alive: tuple[int, int] = (0, 0)
 
-    def advance(self, key: str, ts_ms: int) -> None:
+    def advance(self, key: str, ts_ms: int, longest_jump_ms: int) -> None:
+        before = self.first, self.watermark or 0
         self.reached[key] = max(self.reached.get(key, 0), ts_ms)
         times = sorted(self.reached.values())
+        self.first = times[-1]
         if len(times) > 1:
             self.watermark = times[-2]
             if self.origin is None:
                 self.origin = self.watermark
+        moved = self.first - before[0], (self.watermark or 0) - before[1]
+        one, two = (move if move <= longest_jump_ms else 0 for move in moved)
+        self.alive = self.alive[0] + one, self.alive[1] + two
 
     def is_idle(self, node: Node, idle_ms: int) -> bool:
         if self.watermark is None or self.origin is None:
@@ -52,15 +63,62 @@ class SlowWindows:
         self.rules = rules
         self.partitions: dict[int, Partition] = {}
         self.gaps = self.filled = self.restarts = self.created = self.forgotten = 0
+        self.silence = SilenceRules.of(rules)
+        self.silences: list[tuple[int, str, int]] = []  # record that told, key, last step
+        self.returned: list[int] = []
+        self.records = 0
 
     def append(self, partition: int, key: str, ts_ms: int, row: tuple[float, ...]) -> Answer:
         home = self.partitions.setdefault(partition, Partition())
+        if self.rules.silence_ms and key in home.nodes:
+            self.hear(home, key, ts_ms)
+        answer = self.accept(home, key, ts_ms, row)
+        home.nodes[key].alive = home.alive
+        if self.rules.silence_ms:
+            self.miss(home)
+        self.records += 1
+        self.silences.sort()
+        return answer
+
+    def hear(self, home: Partition, key: str, ts_ms: int) -> None:
+        """A node's record shows how long it was silent before."""
+        node, rules = home.nodes[key], self.silence
+        if home.is_idle(node, self.rules.idle_ms):
+            return
+        others_lived = max(now - then for now, then in zip(home.alive, node.alive, strict=True)) >= rules.lived
+        if node.silent:
+            node.silent = False
+            self.returned.append(self.records)
+        elif (
+            len(node.steps) >= rules.watched
+            and ts_ms - node.steps[-1].ts_ms >= rules.silent
+            and (others_lived or home.watermark is None)
+        ):
+            self.silences.append((self.records, key, node.steps[-1].ts_ms))
+            self.returned.append(self.records)
+
+    def miss(self, home: Partition) -> None:
+        """What the others reported shows which nodes are missing."""
+        for key, node in sorted(home.nodes.items()):
+            if len(node.steps) < self.silence.watched or node.silent or node.forgotten:
+                continue
+            newest, watermark = node.steps[-1].ts_ms, home.watermark or 0
+            one, two = (now - then for now, then in zip(home.alive, node.alive, strict=True))
+            by_two = watermark - newest >= self.silence.told and two >= self.silence.silent
+            by_one = home.first - newest >= 3 * self.silence.told and one >= 3 * self.silence.silent
+            if by_two or by_one:
+                node.silent = True
+                self.silences.append((self.records, key, newest))
+        for node in home.nodes.values():
+            node.forgotten = home.is_idle(node, self.rules.idle_ms)
+
+    def accept(self, home: Partition, key: str, ts_ms: int, row: tuple[float, ...]) -> Answer:
         node = home.nodes.get(key)
         if node and home.is_idle(node, self.rules.idle_ms):
             del home.nodes[key]
             self.forgotten += 1
             node = None
-        home.advance(key, ts_ms)
+        home.advance(key, ts_ms, self.rules.longest_jump_ms)
         if node is None:
             node = home.nodes[key] = Node()
             self.created += 1

@@ -31,8 +31,11 @@ def test_any_log_in_any_batches_gives_what_the_rules_give_one_record_at_a_time(
     event(f"a hole was filled: {slow.filled > 0}")
     event(f"a window started again: {slow.restarts > 0}")
     event(f"a node was forgotten and came back: {slow.forgotten > 0}")
+    event(f"a silence was told: {bool(slow.silences)}")
     event(f"a window came out: {any(seen.rows for seen in expected)}")
     assert run.seen == expected
+    assert run.silences == slow.silences
+    assert run.returned == slow.returned
     assert run.counts == {
         "gaps": slow.gaps,
         "filled": slow.filled,

@@ -159,7 +159,7 @@ def test_every_flipped_bit_is_refused_and_changes_nothing() -> None:
 
 @given(noise=st.binary(max_size=200), header=st.booleans())
 def test_noise_is_refused_even_under_a_valid_checksum(noise: bytes, header: bool) -> None:
-    snapshot = b"VGLW\x01" + _digest(noise) + noise if header else noise
+    snapshot = b"VGLW\x02" + _digest(noise) + noise if header else noise
     with pytest.raises(SnapshotError):
         small_store().restore(snapshot)
 
@@ -197,10 +197,14 @@ def int64s(*values: int) -> bytes:
         ({"stamps": int64s(0, 4, 6, 8, 10, 2, 4)}, "stamps must be times"),
         ({"rows": b"1234"}, "rows has 4 bytes, 56 are needed"),
         ({"state": b""}, "state has 0 bytes, 16 are needed"),
-        ({"mark": (0, "a", 5, 6, 6)}, "cannot have the watermark"),
-        ({"mark": (-1, "a", 6, 5, 5)}, "cannot have the watermark"),
-        ({"mark": (0, "a", 6, 5, 0)}, "cannot have the watermark"),
-        ({"mark": (0, "", 6, 5, 5)}, "cannot have the watermark"),
+        ({"alive": int64s(0, 0, -1, 0)}, "alive must be spans of time"),
+        ({"alive": int64s(0, 0)}, "alive has 16 bytes, 32 are needed"),
+        ({"labels": [("one", None)]}, "1 labels, 2 are needed"),
+        ({"mark": (0, "a", 5, 6, 6, 0, 0)}, "cannot have the watermark"),
+        ({"mark": (-1, "a", 6, 5, 5, 0, 0)}, "cannot have the watermark"),
+        ({"mark": (0, "a", 6, 5, 0, 0, 0)}, "cannot have the watermark"),
+        ({"mark": (0, "", 6, 5, 5, 0, 0)}, "cannot have the watermark"),
+        ({"mark": (0, "a", 6, 5, 5, 0, -1)}, "cannot have the watermark"),
     ],
 )
 def test_contents_that_no_store_could_have_are_refused_by_name(changes: dict[str, object], message: str) -> None:
@@ -222,8 +226,8 @@ def test_a_snapshot_of_other_settings_is_refused_by_the_settings_name(setting: s
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
     snapshot = filled_store().snapshot_partition(0)
-    with pytest.raises(SnapshotError, match="version 2, this program reads 1"):
-        small_store().restore(snapshot[:4] + b"\x02" + snapshot[5:])
+    with pytest.raises(SnapshotError, match="version 1, this program reads 2"):
+        small_store().restore(snapshot[:4] + b"\x01" + snapshot[5:])
 
 
 def test_an_impossible_watermark_is_refused() -> None:

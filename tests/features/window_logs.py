@@ -41,7 +41,7 @@ class Seen:
 
 
 def window_rules() -> st.SearchStrategy[WindowRules]:
-    def build(window: int, gap: int, late: int, idle: int) -> WindowRules:
+    def build(window: int, gap: int, late: int, idle: int, silence: int | None) -> WindowRules:
         idle_ms = (gap + 1) * STEP_MS + idle
         return WindowRules(
             features=FEATURES,
@@ -51,9 +51,11 @@ def window_rules() -> st.SearchStrategy[WindowRules]:
             late_steps=late,
             idle_ms=idle_ms,
             state_width=1,
+            silence_ms=0 if silence is None else (gap + 1) * STEP_MS + silence,
         )
 
-    return st.builds(build, st.integers(1, 5), st.integers(0, 4), st.integers(0, 5), st.integers(0, 120))
+    silences = st.none() | st.integers(0, 40)
+    return st.builds(build, st.integers(1, 5), st.integers(0, 4), st.integers(0, 5), st.integers(0, 120), silences)
 
 
 # How a node's next time differs from its newest. Each log mixes these with weights of its own.
@@ -104,6 +106,7 @@ def store_of(rules: WindowRules, capacity: int = 1) -> WindowStore:
         idle_ms=rules.idle_ms,
         capacity=capacity,
         state_width=rules.state_width,
+        silence_ms=rules.silence_ms,
     )
 
 
@@ -124,10 +127,15 @@ class Run:
         self.seen: list[Seen] = []
         self.counts = dict.fromkeys(("gaps", "filled", "restarts", "created", "evictions"), 0)
         self.evicted: list[tuple[int, str]] = []
+        self.silences: list[tuple[int, str, int]] = []
+        self.returned: list[int] = []
 
     def feed(self, log: Sequence[Record], first_offset: int | None = None) -> None:
         offsets = None if first_offset is None else first_offset + np.arange(len(log), dtype=np.int64)
         appended = self.store.append(*arrays(log), offsets=offsets)
+        told = [(len(self.seen) + each.record, each.key, each.last_ms) for each in appended.silences]
+        self.silences.extend(told)
+        self.returned.extend(len(self.seen) + record for record in appended.returned)
         windows, answers = appended.windows, [Seen(StepStatus(s)) for s in appended.status.tolist()]
         tensor = windows.tensor()
         for i, (record, end, slot) in enumerate(zip(windows.records, windows.ends, windows.slots, strict=True)):
