@@ -1,8 +1,9 @@
 """Measure the window store: ``python -m benchmarks.windows [--quick] [--json]``.
 
 For fleets of several sizes: steps appended a second with the index of their windows, the same with all windows copied
-out, the same with late and repeated steps among them, the same with silences told, and bytes a node. Keys are fresh strings in every batch, as a
-decoder gives them; times are of whole batches; the figure is the median of several passes over every node.
+out, the same with late and repeated steps among them, the same with silences told, and bytes a node. Keys are fresh
+strings in every batch, as a decoder gives them; times are of whole batches; the figure is the median of several passes
+over every node.
 """
 
 import argparse
