@@ -1,6 +1,6 @@
 """Figures over events and in time: what was seen, how soon, and how often there was an alarm for nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -142,3 +142,21 @@ def alarm_rate(episodes: int, node_days: float, asked: float | None) -> dict[str
     rate = episodes / node_days
     found: dict[str, Any] = {"false_alarms": episodes, "node_days": node_days, "false_alarms_per_node_day": rate}
     return found if asked is None else {**found, "times_asked": rate / asked}
+
+
+def rate_text(found: Mapping[str, Any]) -> str:
+    """Say how many false alarms there were in how long, which rates that leaves possible, and what was asked for.
+
+    Args:
+        found: entries of ``alarm_rate``, with ``interval_95`` and ``asked_false_alarms_per_node_day``.
+    """
+    count, asked = found["false_alarms"], found["asked_false_alarms_per_node_day"]
+    rate, low, high = (_short(each) for each in (found["false_alarms_per_node_day"], *found["interval_95"]))
+    return (
+        f"{count} false alarm{'' if count == 1 else 's'} in {found['node_days']:.3g} node-days: {rate} a node-day "
+        f"({low} to {high} at 95 %), {asked:g} asked for"
+    )
+
+
+def _short(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= 10.0 else f"{rate:.2g}"

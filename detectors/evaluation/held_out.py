@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.consensus.detector import ConsensusDetector
 from detectors.consensus.fit import NormalSteps
-from detectors.evaluation.events import Rows, alarm_rate, false_alarms
+from detectors.evaluation.events import Rows, alarm_rate, false_alarms, rate_text
 from detectors.evaluation.metrics import rate_interval
 from detectors.offline import Steps, advanced_windows
 from detectors.protocol import Detector
@@ -148,17 +148,7 @@ def held_out_text(found: Mapping[str, Any]) -> str:
     """Put ``held_out_figures``, or why there are none, into a sentence."""
     if "skipped" in found:
         return f"not measured: {found['skipped']}"
-    low, high = found["interval_95"]
-    return (
-        f"{found['false_alarms']} false alarms in the last {found['share']:.0%} by time, {found['node_days']:.3g} "
-        f"node-days: {_short(found['false_alarms_per_node_day'])} a node-day "
-        f"({_short(low)} to {_short(high)} at 95 %), "
-        f"{found['asked_false_alarms_per_node_day']:g} asked for"
-    )
-
-
-def _short(rate: float) -> str:
-    return f"{rate:.0f}" if rate >= 10.0 else f"{rate:.2g}"
+    return f"the last {found['share']:.0%} by time, {rate_text(found)}"
 
 
 class _Baselines:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.evaluation.events import rate_text
 from detectors.evaluation.metrics import precision_recall_curve
 from detectors.evaluation.plots import MS_PER_MINUTE, PANELS, Draw, draw_scores, save_plots, score_panels
 from detectors.evaluation.run import Recording, Scored, event_delays, flagged_rows, ranked
@@ -148,13 +149,12 @@ _PAGE_COLUMNS: Final = (
 
 def _page(recording: Recording, results: Sequence[Mapping[str, Any]], plots: Sequence[Path]) -> str:
     first = results[0]
-    asked = first.get("asked_false_alarms_per_node_day")
+    achieved = f"; {rate_text(first)}." if first.get("interval_95") and first["label_0_rows"] else "."
+    made = "Fitted on the train part" if first["fit"] else f"Artefact {first['model_version']}"
     lines = [
         f"# {first['model']} on {recording.name}",
         "",
-        f"{'Fitted on the train part' if first['fit'] else 'Artefact ' + str(first['model_version'])}; "
-        f"{first['events']} events and {first['label_0_rows']} normal rows in the test part"
-        + (f"; asked for {asked:g} false alarms a node-day." if asked is not None else "."),
+        f"{made}; {first['events']} events and {first['label_0_rows']} normal rows in the test part{achieved}",
         "",
         "| model | " + " | ".join(title for title, _, _ in _PAGE_COLUMNS) + " |",
         "|---|" + "---|" * len(_PAGE_COLUMNS),

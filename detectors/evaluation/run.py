@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.evaluation.baselines import Table, baselines, threshold
 from detectors.evaluation.events import Fault, Rows, delays_of_faults, delays_of_runs, false_alarms
-from detectors.evaluation.metrics import at_threshold, average_precision, mean, roc_auc, share
+from detectors.evaluation.metrics import at_threshold, average_precision, mean, rate_interval, roc_auc, share
 from detectors.evaluation.vus import vus_pr
 from features.recordings import Columns
 
@@ -178,7 +178,7 @@ def measure(recording: Recording, scored: Scored) -> dict[str, Any]:
         "average_precision": result.pop("average_precision"),
         "vus_pr": _vus(recording, counted, scores),
         **result,
-        **_in_time(recording, flagged),
+        **_in_time(recording, flagged, scored.about.get("asked_false_alarms_per_node_day")),
         "share_without_verdict": share(int(np.sum(np.isnan(scored.scores[counted]))), int(np.sum(counted))),
         "threshold": mean(np.unique(scored.thresholds[recording.test]).tolist()),
     }
@@ -212,17 +212,22 @@ def _rows(recording: Recording, flagged: NDArray[np.bool_]) -> Rows:
     return Rows(recording.nodes, columns.ts_ms, recording.label, flagged, columns.clusters).take(recording.test)
 
 
-def _in_time(recording: Recording, flagged: NDArray[np.bool_]) -> dict[str, Any]:
+def _in_time(recording: Recording, flagged: NDArray[np.bool_], asked: float | None) -> dict[str, Any]:
     delays = event_delays(recording, flagged)
     seen = [delay for delay in delays if delay is not None]
     alarms = false_alarms(_rows(recording, flagged), recording.step_ms)
-    return {
+    rate = alarms.episodes / alarms.node_days if alarms.node_days else float("nan")
+    found = {
         "events": len(delays),
         "events_seen": len(seen),
         "median_delay_s": float(np.median(seen)) if seen else float("nan"),
         "p90_delay_s": float(np.quantile(seen, 0.9)) if seen else float("nan"),
-        "false_alarms_per_node_day": alarms.episodes / alarms.node_days if alarms.node_days else float("nan"),
+        "false_alarms_per_node_day": rate,
         "false_alarms": alarms.episodes,
+        "node_days": alarms.node_days,
         "false_positive_rows": alarms.rows,
         "label_0_rows": alarms.of_rows,
     }
+    if asked is None:
+        return found
+    return {**found, "times_asked": rate / asked, "interval_95": list(rate_interval(alarms.episodes, alarms.node_days))}

@@ -88,6 +88,9 @@ def test_a_threshold_is_fitted_for_the_false_alarms_asked_for(own: Path) -> None
     few, many = (results("consensus", str(own), "--fit", "--false-alarms", each)[0] for each in ("0.1", "500"))
     assert (few["asked_false_alarms_per_node_day"], many["asked_false_alarms_per_node_day"]) == (0.1, 500.0)
     assert few["threshold"] > many["threshold"]
+    assert many["times_asked"] == many["false_alarms_per_node_day"] / 500.0
+    assert many["node_days"] == pytest.approx(530 / 86_400)
+    assert few["interval_95"][0] <= few["false_alarms_per_node_day"] <= few["interval_95"][1]
     assert few["average_precision"] == many["average_precision"]
 
 
@@ -114,7 +117,8 @@ def test_people_get_a_table_and_a_report(own: Path, tmp_path: Path) -> None:
     done = evaluate("consensus", str(own), "--fit", "--report", str(tmp_path / "report"))
     assert done.exit_code == 0, done.output
     assert "rolling Mahalanobis" in done.stdout
-    assert "2 events, 530 normal test rows" in done.stdout
+    assert "2 events, 530 normal test rows; consensus: " in done.stdout
+    assert "at 95 %), 1 asked for" in done.stdout
     made = {path.name: path for path in (tmp_path / "report").iterdir()}
     assert set(made) == {
         "own-consensus.md",

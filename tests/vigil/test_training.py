@@ -87,7 +87,13 @@ def test_people_are_told_the_achieved_rate_beside_the_asked_one(recording: Path)
     done = train("consensus", str(recording), "--out", "mine")
     assert done.exit_code == 0
     told = " ".join(done.stderr.split())
-    for text in ("held out: ", "in the last 20% by time", "1 asked for", "plots: mine/report/training.md", "threshold"):
+    for text in (
+        "held out: ",
+        "the last 20% by time, ",
+        ", 1 asked for",
+        "plots: mine/report/training.md",
+        "threshold",
+    ):
         assert text in told
 
 

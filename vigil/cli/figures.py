@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from rich.table import Table
 
+from detectors.evaluation.events import rate_text
+
 __all__ = ["fault_free_table", "figure_table", "generator_table", "plain_results", "reliability_table"]
 
 
@@ -53,12 +55,10 @@ GENERATOR: Final = (
 
 def figure_table(title: str, results: Sequence[dict[str, Any]]) -> Table:
     """Make the table of one recording: our detector first, then the baselines; the best of each column is bold."""
-    events = results[0]["events"] if results else 0
-    rows = results[0]["label_0_rows"] if results else 0
-    asked = results[0].get("asked_false_alarms_per_node_day") if results else None
-    caption = f"{events} events, {rows} normal test rows"
-    if asked is not None:
-        caption += f"; {results[0]['model']} was asked for {asked:g} false alarms a node-day"
+    ours = results[0]
+    caption = f"{ours['events']} events, {ours['label_0_rows']} normal test rows"
+    if ours.get("interval_95") and ours["label_0_rows"]:
+        caption += f"; {ours['model']}: {rate_text(ours)}"
     return _table(title, FIGURES, results, caption)
 
 

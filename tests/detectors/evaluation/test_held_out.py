@@ -53,7 +53,7 @@ def test_false_alarms_are_counted_after_the_cut_against_what_was_asked() -> None
     assert found["times_asked"] == pytest.approx(found["false_alarms_per_node_day"] / 100.0)
     assert found["interval_95"][0] < found["false_alarms_per_node_day"] < found["interval_95"][1]
     assert found["from_ms"] == 40_000
-    assert "2 false alarms in the last 20% by time" in held_out_text({"share": 0.2, **found})
+    assert "the last 20% by time, 2 false alarms in 0.00139 node-days" in held_out_text({"share": 0.2, **found})
 
 
 def test_steps_without_a_verdict_are_no_time_without_a_false_alarm_and_new_nodes_are_told() -> None:
