@@ -101,7 +101,7 @@ def measure_fault_free(wanted: FaultFree, say: Say = say_nothing) -> dict[str, A
     verdicts: list[int] = []
     for part in parts_of(wanted):
         for start, scores in _scored(detector, wanted, part, say):
-            alarms.append(find_alarms(scores, detector.threshold, node=part.first, step=start))
+            alarms.append(find_alarms(scores, scores > detector.threshold, node=part.first, step=start))
             if not start:
                 verdicts += first_verdicts(scores).tolist()
     run = Run(wanted.nodes, wanted.steps, CONSENSUS.step_ms, detector.levels, asked_rate(detector))

@@ -55,21 +55,21 @@ class Run:
         return self.nodes * steps * self.step_ms / MS_PER_DAY
 
 
-def find_alarms(scores: Scores, threshold: float, *, node: int = 0, step: int = 0) -> Alarms:
+def find_alarms(scores: Scores, flagged: NDArray[np.bool_], *, node: int = 0, step: int = 0) -> Alarms:
     """Find the episodes in a part of a run.
 
     Args:
         scores: float64 (nodes, steps), NaN where there was no verdict.
-        threshold: greater scores are flagged.
+        flagged: bool (nodes, steps), the windows that are anomalous.
         node: number of the part's first node.
         step: the part's first step.
     """
     found: list[tuple[int, int, float]] = []
     before_end = np.arange(scores.shape[1], 0, -1, dtype=np.float64)
-    for place, mine in enumerate(np.nan_to_num(scores, nan=-np.inf)):
-        peaks = episode_peaks(mine, threshold, QUIET_STEPS)
+    for place, (mine, high) in enumerate(zip(scores, flagged, strict=True)):
+        peaks = episode_peaks(np.where(high, mine, -np.inf), -np.inf, QUIET_STEPS)
         # The same episodes again: of the steps left until the end, the highest is the episode's first.
-        left = episode_peaks(np.where(mine > threshold, before_end, 0.0), 0.0, QUIET_STEPS)
+        left = episode_peaks(np.where(high, before_end, 0.0), 0.0, QUIET_STEPS)
         starts = step + len(mine) - left.astype(np.int64)
         found += [(node + place, *each) for each in zip(starts.tolist(), peaks.tolist(), strict=True)]
     nodes, steps, highest = zip(*found, strict=True) if found else ((), (), ())

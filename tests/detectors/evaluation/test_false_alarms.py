@@ -24,14 +24,19 @@ def test_an_episode_has_a_node_a_first_step_and_a_peak() -> None:
     scores[0, [29, 31, 41]] = 5.0, 9.0, 6.0  # ten steps apart are one episode
     scores[0, 53] = 7.0  # twelve are two
     scores[2, 59] = 4.5
-    found = find_alarms(scores, 4.0, node=10, step=1_000)
+    found = find_alarms(scores, scores > 4.0, node=10, step=1_000)
     assert found.node.tolist() == [10, 10, 12]
     assert found.step.tolist() == [1_029, 1_053, 1_059]
     assert found.peak.tolist() == [9.0, 7.0, 4.5]
 
 
-def test_a_score_at_the_threshold_is_no_alarm() -> None:
-    assert len(find_alarms(np.full((2, 50), 4.0), 4.0).step) == 0
+def test_a_high_score_that_is_not_flagged_is_no_alarm() -> None:
+    scores = np.full((2, 50), 9.0)
+    flagged = np.zeros((2, 50), dtype=bool)
+    flagged[1, 7] = True
+    scores[1, 7] = 5.0
+    found = find_alarms(scores, flagged)
+    assert (found.node.tolist(), found.step.tolist(), found.peak.tolist()) == ([1], [7], [5.0])
 
 
 def test_the_first_verdict_comes_after_the_steps_that_a_node_waited() -> None:
