@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from streams.http import Probe
 from streams.lifecycle import Lifecycle, Phase
-from streams.source import SourceState
+from streams.statistics import SourceState
 
 __all__ = ["Health"]
 

@@ -92,6 +92,11 @@ class WorkerMetrics:
         self.restore_seconds = Counter(
             "vigil_restore_seconds_total", "Time spent inside rebalances bringing windows back.", registry=registry
         )
+        self.unstable = Counter(
+            "vigil_unstable_offsets_total",
+            "Partitions that went on from the state topic: a transaction over the group's offsets did not end.",
+            registry=registry,
+        )
         self.replays = Counter(
             "vigil_replayed_records_total",
             "Records read again to bring windows back, without verdicts.",
@@ -201,9 +206,11 @@ class StreamState:
         step_seconds: step that the windows are built for.
         observed_seconds: median interval between a node's steps, ``None`` before enough were seen.
         mismatch: whether the two are so far apart that it was logged.
+        silent: nodes that have stopped reporting and are not forgotten yet.
     """
 
     nodes: int
+    silent: int
     store_bytes: int
     step_seconds: float
     observed_seconds: float | None
@@ -257,6 +264,9 @@ class StateCollector(Collector):
 
 def _stream_gauges(streams: Mapping[str, StreamState]) -> Iterator[Metric]:
     windows = GaugeMetricFamily("vigil_windows_held", "Nodes with windows in memory.", labels=("stream",))
+    silent = GaugeMetricFamily(
+        "vigil_silent_nodes", "Nodes that stopped reporting, until they are back or forgotten.", labels=("stream",)
+    )
     size = GaugeMetricFamily("vigil_window_store_bytes", "Memory of the window store.", labels=("stream",))
     step = GaugeMetricFamily("vigil_step_seconds", "Step that the windows are built for.", labels=("stream",))
     observed = GaugeMetricFamily(
@@ -269,9 +279,10 @@ def _stream_gauges(streams: Mapping[str, StreamState]) -> Iterator[Metric]:
     )
     for name, stream in streams.items():
         windows.add_metric((name,), stream.nodes)
+        silent.add_metric((name,), stream.silent)
         size.add_metric((name,), stream.store_bytes)
         step.add_metric((name,), stream.step_seconds)
         mismatch.add_metric((name,), stream.mismatch)
         if stream.observed_seconds is not None:
             observed.add_metric((name,), stream.observed_seconds)
-    yield from (windows, size, step, observed, mismatch)
+    yield from (windows, silent, size, step, observed, mismatch)

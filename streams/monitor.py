@@ -13,7 +13,8 @@ from streams.lifecycle import Lifecycle
 from streams.metrics import StateCollector, StreamState, WorkerMetrics, WorkerState
 from streams.processor import Batch, Processor
 from streams.redis_view import RedisView
-from streams.source import Partition, SourceState
+from streams.source import Partition
+from streams.statistics import SourceState
 
 __all__ = ["Monitor"]
 
@@ -110,6 +111,7 @@ def _stream_state(processor: Processor, topic: str) -> StreamState:
     interval = cadence.interval_ms if cadence is not None else None
     return StreamState(
         nodes=len(store),
+        silent=store.silent_nodes,
         store_bytes=store.nbytes,
         step_seconds=store.rules.step_ms / 1000,
         observed_seconds=None if interval is None else interval / 1000,

@@ -1,44 +1,50 @@
-"""Reads back, from Kafka alone, what a partition's windows were: its state partition, and where its group goes on."""
+"""Reads back, from Kafka alone, what a partition's windows were: its state partition, and where its group goes on.
+
+Where a group goes on is asked of Kafka, which does not answer while a transaction over the offsets is open. Apache
+Kafka can lose the end of one: a broker that crashes before it has told the group, and finds partitions without a leader
+when it is back, counts the transaction as complete (4.3.1, ``TransactionMarkerChannelManager``); then it never answers.
+The state topic knows too: a progress record is written in every transaction, before the offsets are.
+"""
 
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
+import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.changelog import Restored
-from streams.errors import WorkerFatal
 from streams.kafka import Properties
-from streams.publisher import BatchAbandonedError
+from streams.patience import Patience
 from streams.source import Partition
-from streams.state import EPOCH_HEADER, Saved, SavedPartition, sort_saved
+from streams.state import Progress, SavedPartition
+from streams.state_reader import read_state
 from streams.stopping import StopRequest
 
-__all__ = ["Recovery", "RecoveryEvents"]
+__all__ = ["UNSTABLE", "Recovery", "RecoveryEvents"]
 
 CALL_SECONDS: Final = 5.0
-PAUSE_SECONDS: Final = 0.2
-READ_SECONDS: Final = 0.02
-READ_MOST: Final = 10_000
+STABLE_SECONDS: Final = 2.0  # how long Kafka may take to say where a group goes on, before the state topic is asked
 TOPIC_CHECKS: Final = 3  # created by the same command as the others, it may be known a moment later
 TOPIC_PAUSE_SECONDS: Final = 1.0
 NOT_SHARED: Final = frozenset({"group.instance.id", "statistics.interval.ms"})
-
-REFUSED: Final = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
+UNDECIDED: Final = frozenset(
+    {KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT}  # noqa: SLF001 -- a public constant of the client
+)
+UNSTABLE: Final = (
+    "Kafka says that a transaction over the group's offsets is open; if it is one that Kafka will never end, "
+    "`kafka-transactions.sh --bootstrap-server HOST:PORT find-hanging --broker-id ID --max-transaction-timeout 1` "
+    "finds it and `... abort --topic __consumer_offsets --partition N --start-offset N` ends it "
+    "(docs/operations/recovery.md says what that may cost)"
 )
 
 log = structlog.get_logger("vigil.recovery")
 
-T = TypeVar("T")
 Restore = Callable[[Partition, SavedPartition, int | None], Restored]
+Committed = dict[Partition, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +53,13 @@ class RecoveryEvents:
 
     Attributes:
         restored: what came back of the partitions of an assignment, and how many seconds it took.
+        unstable: the offsets that the state topic says are committed, where Kafka did not say. They must be committed
+            again: that ends what Kafka left open, if it was this worker's, and makes the group right if it was not.
         alive: called now and then while it lasts.
     """
 
     restored: Callable[[Mapping[Partition, Restored], float], None] = lambda _restored, _seconds: None
+    unstable: Callable[[Mapping[Partition, int]], None] = lambda _offsets: None
     alive: Callable[[], None] = lambda: None
 
 
@@ -87,7 +96,6 @@ class Recovery:
         self._group, self._topic = group, topic
         self._within_s = within_s
         self._stop, self._events = stop, events
-        self._deadline = 0.0
 
     def possible(self, missing_topics: Callable[[Sequence[str]], list[str] | None]) -> bool:
         """Tell whether the state topic is there; says so where it is not.
@@ -123,12 +131,11 @@ class Recovery:
             BatchAbandonedError: asked to stop meanwhile.
         """
         began = time.monotonic()
-        self._deadline = began + self._within_s
+        patience = Patience(f"the state topic {self._topic}", self._within_s, stop=self._stop, alive=self._events.alive)
         consumer = Consumer(self._properties, logger=logging.getLogger("vigil.librdkafka"))
         try:
-            kept = self._with_state(consumer, partitions)
-            committed = self._committed(consumer, kept)
-            saved = self._read(consumer, committed)
+            kept = self._with_state(consumer, partitions, patience)
+            committed, saved, stable = self._found(consumer, kept, patience)
         finally:
             consumer.close()
         back: dict[Partition, Restored] = {}
@@ -139,18 +146,21 @@ class Recovery:
         seconds = time.monotonic() - began
         self._events.restored(back, seconds)
         starts = {partition: one.start for partition, one in back.items() if one.start is not None}
+        behind = sum((committed[each] or 0) - start for each, start in starts.items())
+        if not stable:  # or else the client would ask Kafka where to start, and wait
+            starts = {each: OFFSET_BEGINNING if at is None else at for each, at in committed.items()} | starts
         log.info(
             "windows restored",
             nodes=sum(one.nodes for one in back.values()),
             partitions=len(kept),
-            records_to_replay=sum((committed[each] or 0) - start for each, start in starts.items()),
+            records_to_replay=behind,
             seconds=round(seconds, 3),
         )
         return starts
 
-    def _with_state(self, consumer: Consumer, partitions: Sequence[Partition]) -> list[Partition]:
+    def _with_state(self, consumer: Consumer, partitions: Sequence[Partition], patience: Patience) -> list[Partition]:
         """Return the partitions that have a state partition; says which have none."""
-        count = self._until_done("list_topics", lambda: self._count(consumer))
+        count = patience.until_done("list_topics", lambda: self._count(consumer))
         without = [f"{topic}[{number}]" for topic, number in partitions if number >= count]
         if without:
             log.error(
@@ -167,46 +177,73 @@ class Recovery:
             raise KafkaException(topic.error)
         return len(topic.partitions)
 
-    def _committed(self, consumer: Consumer, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
-        """Return where the group goes on; waits for transactions over these offsets to end."""
-        if not partitions:
-            return {}
-        wanted = [TopicPartition(*each) for each in partitions]
-        found = self._until_done("committed", lambda: consumer.committed(wanted, timeout=CALL_SECONDS))
-        return {(each.topic, each.partition): each.offset if each.offset >= 0 else None for each in found}
+    def _found(
+        self, consumer: Consumer, partitions: Sequence[Partition], patience: Patience
+    ) -> tuple[Committed, dict[int, dict[str, SavedPartition]], bool]:
+        """Return where the group goes on, what the state topic holds, and whether Kafka said the former."""
+        while True:
+            stable = patience.until_done("committed", lambda: _committed(consumer, partitions, STABLE_SECONDS))
+            if stable is not None:
+                wanted: dict[int, list[str]] = {number: [] for _, number in partitions}
+                for (topic, number), offset in stable.items():
+                    if offset:
+                        wanted[number].append(topic)
+                saved, _ = read_state(consumer, self._topic, self._group, wanted, patience)
+                return stable, saved, True
+            found = self._decided(consumer, partitions, patience)
+            if found is not None:
+                return *found, False
+            log.warning("waiting for Kafka", call="committed", error=patience.obstacle or "no answer")
+            patience.pause("committed")
 
-    def _read(
-        self, consumer: Consumer, committed: Mapping[Partition, int | None]
-    ) -> dict[int, dict[str, SavedPartition]]:
-        """Read state partitions from the beginning to the end of what is committed; the newest record of each key.
+    def _decided(
+        self, consumer: Consumer, partitions: Sequence[Partition], patience: Patience
+    ) -> tuple[Committed, dict[int, dict[str, SavedPartition]]] | None:
+        """Find out from the state topic what is committed; ``None`` while that is not decided.
 
-        An open transaction (of a worker that crashed a moment ago) ends a partition early: what comes before it is as
-        good, the replay is only longer. Where that is nothing although offsets were committed, its end is waited for.
+        Whoever sent offsets to a transaction had its progress records in the state partition before (it flushes). So
+        when no transaction is open over the state partition from here on, the one over the offsets has ended there, and
+        the newest progress record says how.
         """
-        records: dict[int, dict[bytes, Saved]] = {number: {} for _, number in committed}
-        if not records:
-            return {}
-        consumer.assign([TopicPartition(self._topic, number, 0) for number in records])
-        saved: dict[int, dict[str, SavedPartition]] = {}
-        ends: dict[int, int] = {}
-        while len(saved) < len(records):
-            self._check("reading the state topic")
-            for message in self._until_done("consume", lambda: consumer.consume(READ_MOST, READ_SECONDS)):
-                number = int(message.partition() or 0)
-                error = message.error()
-                if error is None:
-                    _keep(message, records[number])
-                elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 -- a public constant of the client
-                    self._check_error("reading the state topic", error)
-                else:
-                    found = sort_saved(records[number], self._group)
-                    if number not in ends:
-                        _, ends[number] = consumer.get_watermark_offsets(
-                            TopicPartition(self._topic, number), cached=True
-                        )
-                    if (message.offset() or 0) >= ends[number] or not _lacking(found, number, committed):
-                        saved[number] = found
-        return saved
+        loose = Consumer(
+            {**self._properties, "isolation.level": "read_uncommitted"}, logger=logging.getLogger("vigil.librdkafka")
+        )
+        try:
+            old = patience.until_done("committed", lambda: _committed(loose, partitions, CALL_SECONDS))
+            if old is None:
+                return None
+            patience.obstacle = UNSTABLE
+            numbers = {number for _, number in partitions}
+            ends = {number: self._end(loose, number, patience) for number in numbers}
+        finally:
+            loose.close()
+        nothing: dict[int, list[str]] = {number: [] for number in numbers}
+        saved, whole = read_state(consumer, self._topic, self._group, nothing, patience, ends=ends)
+        if not whole:
+            return None
+        found: Committed = {}
+        for topic, number in partitions:
+            newest = _next(saved[number].get(topic, SavedPartition()))
+            before = old[topic, number]
+            if (newest is None and before is not None) or (newest or 0) < (before or 0):
+                return None  # not every transaction so far kept its progress: only Kafka knows
+            found[topic, number] = newest
+        changed = {each: offset for each, offset in found.items() if offset is not None}
+        log.warning(
+            "Kafka does not say where the group goes on: a transaction over its offsets did not end; "
+            "going on from the state topic",
+            offsets={f"{topic}[{number}]": at for (topic, number), at in changed.items() if at != old[topic, number]},
+        )
+        self._events.unstable(changed)
+        return found, saved
+
+    def _end(self, consumer: Consumer, number: int, patience: Patience) -> int:
+        """Ask the partition's leader for its end: unlike what a fetch tells, it is never one from before a failover."""
+        _, end = patience.until_done(
+            "watermarks",
+            lambda: consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=CALL_SECONDS),
+        )
+        return int(end)
 
     def _tell(self, partition: Partition, restored: Restored, committed: int | None) -> None:
         topic, number = partition
@@ -223,41 +260,30 @@ class Recovery:
                 "damaged snapshots: their nodes start anew", partition=f"{topic}[{number}]", nodes=restored.refused
             )
 
-    def _until_done(self, name: str, call: Callable[[], T]) -> T:
-        while True:
-            try:
-                return call()
-            except KafkaException as error:
-                self._check_error(name, error.args[0])
-                self._stop.pause(PAUSE_SECONDS)
 
-    def _check_error(self, call: str, error: KafkaError) -> None:
-        if error.fatal() or error.code() in REFUSED:
-            raise WorkerFatal(f"Kafka refuses the state topic {self._topic}: {call}: {error.str()} ({error.name()})")
-        log.warning("waiting for Kafka", call=call, error=error.str())
-        self._check(call)
-
-    def _check(self, call: str) -> None:
-        self._events.alive()
-        if self._stop.requested:
-            raise BatchAbandonedError("asked to stop while windows are restored")
-        if time.monotonic() > self._deadline:
-            raise WorkerFatal(
-                f"{call}: windows could not be restored within {self._within_s:g} s, half of kafka.max_poll_interval_ms"
-            )
+def _committed(consumer: Consumer, partitions: Sequence[Partition], timeout: float) -> Committed | None:
+    """Ask where the group goes on; ``None`` when a transaction over these offsets does not end in time."""
+    if not partitions:
+        return {}
+    try:
+        found = consumer.committed([TopicPartition(*each) for each in partitions], timeout=timeout)
+    except KafkaException as error:
+        if error.args[0].code() in UNDECIDED:
+            return None
+        raise
+    failed = [each.error for each in found if each.error is not None]
+    if any(error.code() in UNDECIDED for error in failed):
+        return None
+    if failed:
+        raise KafkaException(failed[0])
+    return {(each.topic, each.partition): each.offset if each.offset >= 0 else None for each in found}
 
 
-def _keep(message: Message, records: dict[bytes, Saved]) -> None:
-    key, value = message.key() or b"", message.value()
-    if value is None:
-        records.pop(key, None)
-        return
-    epoch = dict(message.headers() or []).get(EPOCH_HEADER) or b""
-    digits = epoch.decode("ascii", "replace") if isinstance(epoch, bytes) else epoch
-    records[key] = Saved(int(digits) if digits.isdecimal() else 0, value)
-
-
-def _lacking(found: Mapping[str, SavedPartition], number: int, committed: Mapping[Partition, int | None]) -> bool:
-    """Tell whether something was committed of which the state partition knows nothing."""
-    topics = [topic for (topic, each), offset in committed.items() if each == number and offset]
-    return any(topic not in found or found[topic].progress is None for topic in topics)
+def _next(saved: SavedPartition) -> int | None:
+    """Return the offset that was committed with the newest progress record, ``None`` where there is none to read."""
+    if saved.progress is None:
+        return None
+    try:
+        return msgspec.json.decode(saved.progress.value, type=Progress).next
+    except msgspec.DecodeError:
+        return None

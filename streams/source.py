@@ -1,6 +1,5 @@
 """Batches of records from Kafka: adaptive reading, membership, lag."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,15 +13,17 @@ from numpy.typing import NDArray
 
 from streams.errors import WorkerFatal
 from streams.kafka import Properties
+from streams.statistics import SourceState, read_statistics
 from streams.stopping import StopRequest
 
-__all__ = ["Partition", "Records", "Source", "SourceState"]
+__all__ = ["Partition", "Records", "Source"]
 
 Partition = tuple[str, int]
 Envelope = tuple[tuple[tuple[str, bytes | None], ...], int | None]
 
 COMMITTED_SECONDS = 5.0
 COMMITTED_PAUSE_SECONDS = 0.5
+UNSTABLE_SECONDS = 60.0
 
 log = structlog.get_logger("vigil.source")
 
@@ -78,21 +79,6 @@ class Records:
             [self.values[i] for i in index],
             lambda chosen: self.envelope(index[chosen]),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """What the client last said about itself.
-
-    Attributes:
-        broker_up: at least one broker connection stands.
-        lag: records behind the newest committed one, by partition.
-        at: monotonic time of the statement, 0 before the first one.
-    """
-
-    broker_up: bool
-    lag: dict[Partition, int]
-    at: float
 
 
 class Source:
@@ -172,7 +158,7 @@ class Source:
 
     def rewind_to_committed(
         self, partitions: Mapping[Partition, int], *, stop: StopRequest, alive: Callable[[], None] = lambda: None
-    ) -> None:
+    ) -> bool:
         """Read on from what the group has committed, in the partitions that are still this worker's.
 
         Waits while Kafka is away, or a transaction over these partitions is still open.
@@ -181,19 +167,30 @@ class Source:
             partitions: which, and where to go on where nothing is committed yet.
             stop: ends the waiting.
             alive: called between attempts.
+
+        Returns:
+            False when Kafka was there for a minute and did not say: it waits for a transaction that does not end.
         """
         mine = [TopicPartition(*each) for each in partitions if each in self._assigned]
+        waiting_since: float | None = None
         while mine and not stop.requested:
             try:
                 committed = self._consumer.committed(mine, timeout=COMMITTED_SECONDS)
+                if failed := [each.error for each in committed if each.error is not None]:
+                    raise KafkaException(failed[0])  # noqa: TRY301 -- as if it had come for all of them
             except KafkaException as error:
                 log.warning("waiting for Kafka", call="committed", error=error.args[0].str())
+                now = time.monotonic()
+                waiting_since = (waiting_since or now) if self.state.broker_up else None
+                if waiting_since is not None and now - waiting_since > UNSTABLE_SECONDS:
+                    return False
                 alive()
                 stop.pause(COMMITTED_PAUSE_SECONDS)
                 continue
             found = {(each.topic, each.partition): each.offset for each in committed}
             self.rewind({each: at if at >= 0 else partitions[each] for each, at in found.items()})
-            return
+            break
+        return True
 
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Read on from these offsets in the partitions that are still this worker's."""
@@ -247,23 +244,7 @@ class Source:
         log.warning("Kafka client", error=error.str(), code=error.name())
 
     def _on_statistics(self, text: str) -> None:
-        statistics = json.loads(text)
-        up = any(broker["state"] == "UP" for broker in statistics["brokers"].values())
-        lag = {
-            (topic, int(number)): _lag(partition)
-            for topic, entry in statistics["topics"].items()
-            for number, partition in entry["partitions"].items()
-            if partition["desired"] and partition["ls_offset"] >= 0
-        }
-        self.state = SourceState(broker_up=up, lag=lag, at=time.monotonic())
-
-
-def _lag(partition: dict[str, int]) -> int:
-    """Count the records not yet read. Transaction markers are none: at the end of the log nothing is left to read."""
-    newest = partition["ls_offset"]
-    if partition["fetchq_cnt"] == 0 and partition["next_offset"] >= newest:
-        return 0
-    return max(0, newest - max(partition["app_offset"], partition["lo_offset"], 0))
+        self.state = read_statistics(text, time.monotonic())
 
 
 def _check(errors: Iterable[KafkaError | None]) -> None:

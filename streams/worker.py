@@ -16,20 +16,9 @@ from streams.changelog import changelogs
 from streams.config import KafkaConfig, RedisConfig, WorkerConfig
 from streams.dead_letters import ENVELOPE_BYTES
 from streams.errors import DeadLetterLimit, StreamsConfigError, WorkerFatal
+from streams.holdings import Holdings
 from streams.kafka import consumer_properties, producer_properties
-from streams.lifecycle import (
-    Action,
-    Assigned,
-    Drained,
-    Drop,
-    Event,
-    Failed,
-    Lifecycle,
-    Opened,
-    Restore,
-    Revoked,
-    StopRequested,
-)
+from streams.lifecycle import Drained, Failed, Lifecycle, Opened, StopRequested
 from streams.limits import LimitWatch
 from streams.monitor import Monitor
 from streams.outputs import Outputs
@@ -76,9 +65,7 @@ class Worker:
         transactional_id = kafka.transactional_id()
         self.name = kafka.group_instance_id or transactional_id
         self.registry = registry or CollectorRegistry()
-        self.lifecycle = Lifecycle()
         self._config = config
-        self._starts: dict[Partition, int] = {}
         self._stop = StopRequest(config.shutdown_s)
         state = kafka.topic("state", STATE.name)
         logs = changelogs(by_topic, group=kafka.group_id, topic=state, config=config.state)
@@ -86,18 +73,28 @@ class Worker:
         self._limits = LimitWatch(config.limits)
         self._outputs = Outputs(kafka, dead_letter_max_bytes=config.dead_letter_max_bytes)
         properties = consumer_properties(kafka, statistics_s=config.statistics_s)
-        self._source = Source(
-            properties,
-            list(by_topic),
-            on_assigned=self._assigned,
-            on_revoked=lambda partitions, lost: self._handle(Revoked(partitions, lost)),
-        )
         self.monitor = Monitor(
             config,
             self.registry,
             self._processor,
             lifecycle=lambda: self.lifecycle,
             source=lambda: self._source.state,
+        )
+        self._holdings = Holdings(self._processor, self._limits, stop=self._stop, alive=self.monitor.health.beat)
+        if config.state.enabled:
+            self._holdings.recovery = Recovery(
+                properties,
+                group=kafka.group_id,
+                topic=state,
+                within_s=kafka.max_poll_interval_ms / 2000,
+                stop=self._stop,
+                events=RecoveryEvents(self.monitor.restored, self._unstable, self.monitor.health.beat),
+            )
+        self._source = Source(
+            properties,
+            list(by_topic),
+            on_assigned=self._holdings.assigned,
+            on_revoked=self._holdings.revoked,
         )
         self.monitor.metrics.worker.info({"name": self.name, "group": kafka.group_id})
         self._publisher = Publisher(
@@ -110,20 +107,15 @@ class Worker:
             count=self.monitor.metrics.ended,
             alive=self.monitor.health.beat,
         )
-        self._recovery = None
-        if config.state.enabled:
-            self._recovery = Recovery(
-                properties,
-                group=kafka.group_id,
-                topic=state,
-                within_s=kafka.max_poll_interval_ms / 2000,
-                stop=self._stop,
-                events=RecoveryEvents(self.monitor.restored, self.monitor.health.beat),
-            )
         if redis is not None:
             self.monitor.view = RedisView(
                 redis, worker=self.name, events=self.monitor.metrics, counters=self.monitor.counters
             )
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """Phase and partitions held."""
+        return self._holdings.lifecycle
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -148,12 +140,12 @@ class Worker:
             self._open()
             while not self._stop.requested:
                 self._turn()
-            self._handle(StopRequested())
+            self._holdings.handle(StopRequested())
         except BatchAbandonedError as reason:
             # Asked to stop while Kafka is away: what was not committed is read again by whoever gets the partitions.
             log.warning("stopping with an unfinished batch", reason=str(reason))
         except BaseException as error:
-            self._handle(Failed(str(error) or repr(error)))
+            self._holdings.handle(Failed(str(error) or repr(error)))
             raise
         finally:
             self._close()
@@ -168,9 +160,10 @@ class Worker:
             health.beat()
             if missing == []:
                 health.waiting = ""
-                if self._recovery is not None and not self._recovery.possible(self._source.missing_topics):
-                    self._recovery = None
-                self._handle(Opened())
+                recovery = self._holdings.recovery
+                if recovery is not None and not recovery.possible(self._source.missing_topics):
+                    self._holdings.recovery = None
+                self._holdings.handle(Opened())
                 self._source.join()
                 return
             if missing is not None and missing != last:
@@ -185,6 +178,8 @@ class Worker:
         records = self._source.read(self._config.batch_max, wait=self._config.idle_s, linger=self._config.linger_s)
         self.monitor.health.beat()
         read = time.perf_counter()
+        if self._holdings.unstable:
+            self._commit_again()
         if not records:
             self.monitor.metrics.spent({"idle": read - began})
             self._publisher.serve()
@@ -200,7 +195,8 @@ class Worker:
         except BatchAbandonedError as reason:
             if self._stop.overdue:
                 raise
-            self._abandon(batch, str(reason))
+            log.warning("batch abandoned, its partitions are read again from what is committed", reason=str(reason))
+            self._holdings.abandon(batch, self._source)
             return
         published = time.perf_counter()
         self.monitor.committed(batch)
@@ -223,19 +219,21 @@ class Worker:
             else:
                 return
 
-    def _abandon(self, batch: Batch, reason: str) -> None:
-        """Give a batch up that can never be committed: its windows have moved on without it, so they are forgotten."""
-        log.warning("batch abandoned, its partitions are read again from what is committed", reason=reason)
-        mine = [partition for partition in batch.offsets if partition in self.lifecycle.held]
-        for partition in mine:
-            self._forget(partition)
-        starts = self._restored(mine)
-        self._source.rewind(starts)
-        rest = {partition: start for partition, start in batch.starts.items() if partition not in starts}
-        self._source.rewind_to_committed(rest, stop=self._stop, alive=self.monitor.health.beat)
+    def _unstable(self, offsets: Mapping[Partition, int]) -> None:
+        self._holdings.unstable.update(offsets)
+        self.monitor.metrics.unstable.inc(len(offsets))
 
-    def _restored(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        return self._recovery.restore(partitions, self._processor.restore) if self._recovery and partitions else {}
+    def _commit_again(self) -> None:
+        """Commit what the state topic said is committed; the end of this transaction ends what Kafka left open too."""
+        offsets = [TopicPartition(topic, number, at) for (topic, number), at in self._holdings.unstable.items()]
+        try:
+            self._publisher.publish([], offsets, self._source)
+        except BatchAbandonedError as reason:
+            log.warning("offsets are not committed again yet", reason=str(reason))
+            if self._stop.overdue:
+                raise
+        else:
+            self._holdings.unstable.clear()
 
     def _check_limits(self, batch: Batch) -> None:
         for partition, bad in batch.rejected.items():
@@ -250,38 +248,12 @@ class Worker:
                 )
             log.error("too many dead letters", limit=passed)
 
-    def _assigned(self, partitions: list[Partition]) -> Mapping[Partition, int]:
-        self._starts = {}
-        self._handle(Assigned(partitions))
-        return self._starts
-
-    def _handle(self, event: Event) -> None:
-        self.lifecycle, actions = self.lifecycle.after(event)
-        for action in actions:
-            self._act(action)
-
-    def _act(self, action: Action) -> None:
-        match action:
-            case Restore(partitions):
-                log.info("partitions assigned", partitions=_names(partitions), held=len(self.lifecycle.held))
-                self._starts.update(self._restored(partitions))
-            case Drop(partitions):
-                log.info("partitions given up", partitions=_names(partitions), held=len(self.lifecycle.held))
-                for partition in partitions:
-                    self._forget(partition)
-            case _:
-                log.info("stopping")
-
-    def _forget(self, partition: Partition) -> None:
-        self._processor.drop(partition)
-        self._limits.forget(partition)
-
     def _close(self) -> None:
         """Leave in order, each part even when an earlier one fails; everything waits for a bounded time only."""
         with ExitStack() as last_first:
             if self.monitor.server is not None:
                 last_first.callback(self.monitor.server.close)
-            last_first.callback(self._handle, Drained())
+            last_first.callback(self._holdings.handle, Drained())
             last_first.callback(self._close_view)
             last_first.callback(self._publisher.close)
             last_first.callback(self._source.close)
@@ -321,7 +293,3 @@ def run(worker: Worker) -> int:
 def _example(batch: Batch, partition: Partition) -> str:
     letter = next(each for each in batch.dead_letters if (each.topic, each.partition) == partition)
     return f"first at offset {letter.offset}: {letter.code}: {letter.text}"
-
-
-def _names(partitions: Sequence[Partition]) -> list[str]:
-    return [f"{topic}[{number}]" for topic, number in partitions]

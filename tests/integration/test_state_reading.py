@@ -1,7 +1,8 @@
 """Reading the state topic back: deadlines, refusals, what is open, and errors inside a rebalance."""
 
+import msgspec
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from fleet_samples import fleet
 from rig import PARTITIONS, Rig, wait_until
 
@@ -11,7 +12,7 @@ from streams.kafka import consumer_properties
 from streams.publisher import BatchAbandonedError
 from streams.recovery import Recovery, RecoveryEvents
 from streams.source import Partition, Source
-from streams.state import Saved, SavedPartition, node_key, progress_key
+from streams.state import Progress, Saved, SavedPartition, node_key, progress_key
 from streams.stopping import StopRequest
 
 
@@ -21,20 +22,23 @@ class Told:
     def __init__(self) -> None:
         self.saved: dict[Partition, SavedPartition] = {}
         self.committed: dict[Partition, int | None] = {}
+        self.unstable: dict[Partition, int] = {}
 
     def restore(self, partition: Partition, saved: SavedPartition, committed: int | None) -> Restored:
         self.saved[partition], self.committed[partition] = saved, committed
         return Restored(start=5 if saved.progress else None)
 
 
-def recovery(rig: Rig, *, within_s: float = 20, stop: StopRequest | None = None, topic: str = "") -> Recovery:
+def recovery(
+    rig: Rig, *, within_s: float = 20, stop: StopRequest | None = None, topic: str = "", told: Told | None = None
+) -> Recovery:
     return Recovery(
         consumer_properties(rig.kafka, statistics_s=1),
         group=rig.name,
         topic=topic or rig.topic("state"),
         within_s=within_s,
         stop=stop or StopRequest(5),
-        events=RecoveryEvents(),
+        events=RecoveryEvents(unstable=(told or Told()).unstable.update),
     )
 
 
@@ -112,6 +116,80 @@ def test_an_open_transaction_is_waited_for_only_where_nothing_else_is_known(rig:
     recovery(rig).restore([(topic, 2)], told.restore)
     assert told.saved[topic, 2].progress == Saved(4, b"open")
     assert told.committed[topic, 2] == 10
+
+
+def progress(next_: int) -> bytes:
+    return msgspec.json.encode(Progress(start=next_ - 3, next=next_, watermark=None, made_by={}))
+
+
+def left_open(rig: Rig, name: str, offsets: dict[int, int]) -> Producer:
+    """A transaction over the group's offsets alone: what a lost marker looks like to the group."""
+    producer = transaction(rig, name)
+    consumer = Consumer({"bootstrap.servers": rig.bootstrap, "group.id": rig.name})
+    producer.send_offsets_to_transaction(
+        [TopicPartition(rig.topic("consensus"), number, at) for number, at in offsets.items()],
+        consumer.consumer_group_metadata(),
+        20,
+    )
+    consumer.close()
+    return producer
+
+
+def test_where_the_group_goes_on_is_in_the_state_topic_when_a_transaction_over_its_offsets_never_ends(
+    rig: Rig, broker_kind: str
+) -> None:
+    unstable_offsets(broker_kind)
+    topic, key = rig.topic("consensus"), progress_key(rig.name, rig.topic("consensus"))
+    commit_offsets(rig, {0: 10, 1: 10})
+    done = transaction(rig, "a")
+    write(rig, done, 0, [(key, progress(10))])
+    write(rig, done, 1, [(key, progress(17))])
+    done.commit_transaction(20)
+    hanging = left_open(rig, "b", {0: 12, 1: 17, 2: 4})
+    told = Told()
+    starts = recovery(rig, told=told).restore(partitions(rig, 3), told.restore)
+    assert starts == {(topic, 0): 5, (topic, 1): 5, (topic, 2): OFFSET_BEGINNING}
+    assert told.committed == {(topic, 0): 10, (topic, 1): 17, (topic, 2): None}
+    assert told.unstable == {(topic, 0): 10, (topic, 1): 17}
+    hanging.abort_transaction(20)
+
+
+def test_an_undecided_transaction_is_waited_for_and_then_named_with_the_command_that_finds_it(
+    rig: Rig, broker_kind: str
+) -> None:
+    unstable_offsets(broker_kind)
+    topic, key = rig.topic("consensus"), progress_key(rig.name, rig.topic("consensus"))
+    commit_offsets(rig, {1: 10})
+    done = transaction(rig, "a")
+    write(rig, done, 1, [(key, progress(10))])
+    done.commit_transaction(20)
+    undecided = left_open(rig, "b", {1: 20})
+    write(rig, undecided, 1, [(key, progress(20))])
+    told = Told()
+    with pytest.raises(WorkerFatal, match=r"kafka-transactions\.sh .* find-hanging"):
+        recovery(rig, within_s=4, told=told).restore([(topic, 1)], told.restore)
+    assert told.saved == {}
+    undecided.commit_transaction(20)
+    recovery(rig, told=told).restore([(topic, 1)], told.restore)
+    assert told.committed[topic, 1] == 20
+
+
+def test_progress_that_is_older_than_what_was_committed_decides_nothing(rig: Rig, broker_kind: str) -> None:
+    unstable_offsets(broker_kind)
+    topic, key = rig.topic("consensus"), progress_key(rig.name, rig.topic("consensus"))
+    commit_offsets(rig, {1: 10})
+    done = transaction(rig, "a")
+    write(rig, done, 1, [(key, progress(9))])
+    done.commit_transaction(20)
+    hanging = left_open(rig, "b", {1: 12})
+    with pytest.raises(WorkerFatal, match="within 4 s"):
+        recovery(rig, within_s=4).restore([(topic, 1)], Told().restore)
+    hanging.abort_transaction(20)
+
+
+def unstable_offsets(broker_kind: str) -> None:
+    if broker_kind == "embedded":
+        pytest.skip("the embedded broker answers for a group's offsets while a transaction over them is open")
 
 
 def commit_offsets(rig: Rig, offsets: dict[int, int]) -> None:

@@ -8,7 +8,7 @@ from streams import StreamsConfigError
 from streams.health import Health
 from streams.http import HealthServer, Probe
 from streams.lifecycle import Assigned, Failed, Lifecycle, Opened
-from streams.source import SourceState
+from streams.statistics import SourceState
 from streams.stopping import StopRequest
 
 UP = SourceState(broker_up=True, lag={("t", 0): 5}, at=1.0)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from streams import Processor, WorkerConfig
 from streams.lifecycle import Assigned, Lifecycle, Opened
 from streams.monitor import Monitor
-from streams.source import SourceState
+from streams.statistics import SourceState
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations" / "metrics.md"
 
