@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from detectors.protocol import Classifier, Detector, NodeState, StatefulDetector
+from detectors.silence import SilenceDetector, usual_limit_ms
 from features.batch import WindowBatch
 from features.windows import Appended, WindowStore
 from schemas.codec import Decoded
@@ -65,7 +66,7 @@ class StreamScorer:
     batches changes nothing, to the bit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- settings, by name
         self,
         stream: Stream,
         detectors: Sequence[Detector],
@@ -74,6 +75,7 @@ class StreamScorer:
         gap_steps: int = 5,
         late_steps: int = 5,
         idle_ms: int = 1_800_000,
+        silence_ms: int | None = None,
         capacity: int = 1024,
     ) -> None:
         """Make an empty store of windows, and limit this process's BLAS to one thread.
@@ -85,6 +87,7 @@ class StreamScorer:
             gap_steps: missing steps that are carried; a longer gap starts the window again.
             late_steps: how many steps back a late step may still fill its hole.
             idle_ms: event time without a step after which a node is forgotten.
+            silence_ms: longest silence of a node that is no anomaly; 0 for no such anomalies, ``None`` for the usual.
             capacity: nodes to reserve memory for; grows as needed.
 
         Raises:
@@ -109,7 +112,10 @@ class StreamScorer:
             idle_ms=idle_ms,
             capacity=capacity,
             state_width=int(bounds[-1]),
+            silence_ms=usual_limit_ms(self.step_ms, gap_steps) if silence_ms is None else silence_ms,
         )
+        rules = self.store.silence_rules
+        self.silence = SilenceDetector(rules) if rules is not None else None
 
     def process(
         self, decoded: Decoded, *, topic: str, partitions: NDArray[np.int32], offsets: NDArray[np.int64]
@@ -122,9 +128,12 @@ class StreamScorer:
             partitions: int32 (n,).
             offsets: int64 (n,), increasing within a partition; records that a restored window contains are passed over.
         """
-        appended = self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows, offsets=offsets)
+        appended = self._append(decoded, partitions, offsets)
         verdicts: list[Verdicts] = []
         found: list[tuple[int, int, Anomaly]] = []
+        if self.silence is not None:
+            last = len(self.detectors)
+            found += [(each.record, last, self.silence.anomaly(each, topic)) for each in appended.silences]
         for order, (detector, part) in enumerate(zip(self.detectors, self._state_parts, strict=True)):
             scores, reasons = self._run(detector, part, appended.windows, decoded.keys)
             flagged = scores > detector.threshold
@@ -148,11 +157,15 @@ class StreamScorer:
             partitions: int32 (n,).
             offsets: int64 (n,), increasing within a partition; records that a restored window contains are passed over.
         """
-        appended = self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows, offsets=offsets)
+        appended = self._append(decoded, partitions, offsets)
         for detector, part in zip(self.detectors, self._state_parts, strict=True):
             if detector.state_width:
                 self._advance(cast("StatefulDetector", detector), part, appended.windows, decoded.keys)
         return appended
+
+    def _append(self, decoded: Decoded, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> Appended:
+        labels = list(zip(decoded.clusters, decoded.regions, strict=True)) if self.silence is not None else None
+        return self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows, offsets=offsets, labels=labels)
 
     def drop_partition(self, partition: int) -> None:
         """Forget all nodes of a partition that now belongs to another worker."""

@@ -62,7 +62,7 @@ class Appended:
         evictions: nodes that were forgotten because they were idle.
         evicted: (partition, key) of the nodes that were forgotten and are not in the store after this batch.
         silences: nodes that stopped reporting, each silence once; in the order of the records that told of them.
-        returned: records, ascending, that ended a silence.
+        returned: records, ascending, that ended a silence, each with the event time of its node's newest step before.
     """
 
     windows: WindowBatch
@@ -74,7 +74,7 @@ class Appended:
     evictions: int = 0
     evicted: list[tuple[int, str]] = field(default_factory=list)
     silences: list[Silence] = field(default_factory=list)
-    returned: list[int] = field(default_factory=list)
+    returned: list[tuple[int, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.status)

@@ -159,7 +159,7 @@ class SilenceWatch:
 
     def close(
         self, batch: _Batch | None, draft: Draft, offsets: Ints | None, labels: Sequence[Label] | None
-    ) -> tuple[list[Silence], list[int]]:
+    ) -> tuple[list[Silence], list[tuple[int, int]]]:
         """After a batch: tell the silences that it ended or that have become certain.
 
         Args:
@@ -169,18 +169,20 @@ class SilenceWatch:
             labels: n clusters and regions.
 
         Returns:
-            The silences in the order of the records that told them, and the records whose nodes were silent before.
+            The silences in the order of the records that told them; and the records whose nodes were silent before,
+            with the event time of the node's newest step.
         """
         if batch is None:
             return [], []
         known = np.full(len(draft.slot), -1, np.int64) if offsets is None else offsets
         said = labels if labels is not None else [(None, None)] * len(draft.slot)
         told: list[Silence] = []
-        returned: list[int] = []
+        returned: list[tuple[int, int]] = []
         for at in batch.candidates(self.rules):
-            silence, back = self._before(batch, at, batch.found(at, draft, known, said), draft)
+            life = batch.found(at, draft, known, said)
+            silence, back = self._before(batch, at, life, draft)
             told += [silence] if silence else []
-            returned += [int(batch.steps.record[at])] if back else []
+            returned += [(int(batch.steps.record[at]), life.newest)] if back else []
         batch.keep(draft, labels)
         for partition, course in batch.courses.items():
             told += self._at_end(partition, course, draft.retired)

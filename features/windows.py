@@ -120,10 +120,10 @@ class WindowStore:
         draft.created = len(created)
         opened = self._watch.open(steps, courses, len(keys))
         windows = self._extend(steps, values, draft)
-        silences, returned = self._watch.close(opened, draft, offsets, labels)
         if offsets is not None:
             # Ascending in a node's log, so that the last one written is the largest.
             table.applied[draft.slot[order]] = offsets[order]
+        silences, returned = self._watch.close(opened, draft, offsets, labels)
         table.release(draft.retired)
         evicted = [node for p in courses for node in self._sweep(p)]
         return Appended(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.scoring import StreamScorer
 from features.appended import Appended, StepStatus
+from features.snapshots import SNAPSHOT_VERSION
 from features.windows import SnapshotError, Watermark
 from streams.changes import Changes
 from streams.config import StateConfig
@@ -244,6 +245,7 @@ def _made_by(scorer: StreamScorer) -> MadeBy:
     fields = msgspec.json.encode([stream.features, stream.codes], order="deterministic")
     stateful = [f"{each.version} ({each.state_width})" for each in scorer.detectors if each.state_width]
     settings: MadeBy = {name: getattr(rules, name) for name in SETTINGS}
+    settings["snapshots"] = SNAPSHOT_VERSION
     return {"fields": hashlib.blake2b(fields, digest_size=8).hexdigest(), "detectors": stateful, **settings}
 
 

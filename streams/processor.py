@@ -21,7 +21,7 @@ from streams.changelog import Changelog, Restored
 from streams.dead_letters import DeadLetter
 from streams.source import Partition, Records
 from streams.state import SavedPartition, StateRecord
-from streams.verdicts import NodeVerdict, newest_verdicts
+from streams.verdicts import NodeVerdict, newest_verdicts, silence_verdicts
 
 __all__ = ["Batch", "Counts", "Processor", "StepCounts"]
 
@@ -192,6 +192,11 @@ class Processor:
         batch.anomalies.extend(outcome.anomalies)
         batch.dead_letters.extend(_dead_letters(records, decoded))
         batch.verdicts.extend(newest_verdicts(scorer.stream.name, decoded, outcome.verdicts, outcome.anomalies))
+        if scorer.silence is not None:
+            returned = outcome.appended.returned
+            batch.verdicts.extend(
+                silence_verdicts(scorer.stream.name, decoded, scorer.silence, returned, outcome.anomalies)
+            )
         _add_offsets(records, decoded, spans, batch)
         _count(records, decoded, outcome, scorer.stream.name, batch.counts)
         if records.topic in self.cadences:

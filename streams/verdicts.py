@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.scoring import Verdicts
+from detectors.silence import SilenceDetector
 from schemas.codec import Decoded
 from schemas.outputs import Anomaly
 
-__all__ = ["NodeAnomaly", "NodeVerdict", "newest_verdicts"]
+__all__ = ["NodeAnomaly", "NodeVerdict", "newest_verdicts", "silence_verdicts"]
 
 LARGEST_RATIO = 1e300
 
@@ -80,6 +81,63 @@ def newest_verdicts(
     for anomaly in anomalies:
         flagged.setdefault((anomaly.detector, anomaly.node_id), []).append(anomaly)
     return [each for one in verdicts for each in _of_detector(stream, decoded, one, flagged)]
+
+
+def silence_verdicts(
+    stream: str,
+    decoded: Decoded,
+    detector: SilenceDetector,
+    returned: Iterable[tuple[int, int]],
+    anomalies: Iterable[Anomaly],
+) -> list[NodeVerdict]:
+    """Say who fell silent in a batch and who is back: the newest of each node.
+
+    Args:
+        stream: name of the stream.
+        decoded: the batch.
+        detector: whose verdicts they are.
+        returned: its records that ended a silence, each with its node's newest event time before.
+        anomalies: those of the batch, other detectors' too.
+    """
+    found = [
+        msgspec.structs.replace(
+            _of_silence(stream, detector, anomaly.node_id, anomaly.ts_ms, anomaly.cluster, anomaly.region),
+            score=anomaly.score,
+            ratio=float(_ratios(np.array([anomaly.score]), anomaly.threshold)[0]),
+            severity=anomaly.severity,
+            anomaly=_node_anomaly(anomaly),
+        )
+        for anomaly in anomalies
+        if anomaly.detector == detector.name
+    ]
+    for record, last_ms in returned:
+        # Not before the silence, whatever the clock says, so that the view does not keep what is over.
+        at = max(int(decoded.ts_ms[record]), detector.told_ms(last_ms))
+        place = decoded.clusters[record], decoded.regions[record]
+        found.append(_of_silence(stream, detector, decoded.keys[record], at, *place))
+    newest: dict[str, NodeVerdict] = {}
+    for each in found:
+        newest[each.node] = newest[each.node].merged(each) if each.node in newest else each
+    return list(newest.values())
+
+
+def _of_silence(
+    stream: str, detector: SilenceDetector, node: str, ts_ms: int, cluster: str | None, region: str | None
+) -> NodeVerdict:
+    """Say that a node reports."""
+    return NodeVerdict(
+        stream=stream,
+        detector=detector.name,
+        node=node,
+        ts_ms=ts_ms,
+        score=0.0,
+        threshold=detector.threshold,
+        ratio=0.0,
+        severity="",
+        model_version=detector.version,
+        cluster=cluster or "",
+        region=region or "",
+    )
 
 
 def _of_detector(

@@ -23,7 +23,7 @@ class ScoreSummary(msgspec.Struct):
         records: read.
         rejected: records that would be dead letters, by error code.
         windows: windows scored, all detectors together.
-        anomalies: windows flagged, by detector.
+        anomalies: windows flagged, by detector; for `silence`, silences.
         dropped: good records that were duplicates or late.
     """
 
@@ -72,6 +72,9 @@ class Scoring:
         for rejection in decoded.rejections:
             code = str(rejection.code)
             summary.rejected[code] = summary.rejected.get(code, 0) + 1
+        if self._scorer.silence is not None:
+            silent = summary.anomalies.get(self._scorer.silence.name, 0) + len(outcome.appended.silences)
+            summary.anomalies[self._scorer.silence.name] = silent
         for verdicts in outcome.verdicts:
             summary.windows += len(verdicts.records)
             flagged = summary.anomalies.get(verdicts.detector, 0) + int(verdicts.flagged.sum())

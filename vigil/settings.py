@@ -183,6 +183,12 @@ class StreamSettings(_Section):
     idle_s: int = Field(
         default=1800, ge=1, description="A node silent for longer, by event time, is forgotten, seconds."
     )
+    silence_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="Longest silence of a node that is no anomaly, seconds; when not given `gap_steps` + 1 steps, and "
+        "at least 5 s; 0 for no such anomalies.",
+    )
     detectors: Names = Field(default=(), description="Detectors to run; the stream's own when empty.")
     artefacts: Path | None = Field(
         default=None,

@@ -135,7 +135,7 @@ class Run:
         appended = self.store.append(*arrays(log), offsets=offsets)
         told = [(len(self.seen) + each.record, each.key, each.last_ms) for each in appended.silences]
         self.silences.extend(told)
-        self.returned.extend(len(self.seen) + record for record in appended.returned)
+        self.returned.extend(len(self.seen) + record for record, _ in appended.returned)
         windows, answers = appended.windows, [Seen(StepStatus(s)) for s in appended.status.tolist()]
         tensor = windows.tensor()
         for i, (record, end, slot) in enumerate(zip(windows.records, windows.ends, windows.slots, strict=True)):

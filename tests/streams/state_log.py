@@ -86,10 +86,9 @@ def processor(config: StateConfig | None, used: StreamScorer | None = None) -> P
     return Processor({TOPIC: used}, changelogs={TOPIC: changelog})
 
 
-def message(node: str, ts_ms: int, load: float) -> Message:
-    return node.encode(), msgspec.json.encode(
-        {"v": 1, "ts_ms": ts_ms, "node_id": node, "load": load, "delay": load / 3}
-    )
+def message(node: str, ts_ms: int, load: float, cluster: str | None = None) -> Message:
+    body = {"v": 1, "ts_ms": ts_ms, "node_id": node, "load": load, "delay": load / 3}
+    return node.encode(), msgspec.json.encode(body if cluster is None else {**body, "cluster": cluster})
 
 
 def random_log(random: Random, size: int) -> list[Message]:
@@ -106,6 +105,28 @@ def random_log(random: Random, size: int) -> list[Message]:
         clocks[node] = max(ts_ms, clocks[node])
         log.append((node.encode(), b"{") if random.random() < 0.03 else message(node, ts_ms, float(i % 97)))
     return log
+
+
+def fleet_log(random: Random, size: int) -> list[Message]:
+    """One partition's log of nodes that report every second, but for silences, a stall and records out of order."""
+    nodes = [f"n{i}" for i in range(random.randint(1, 5))]
+    seconds = size // len(nodes) + 1
+    stall = random.randint(5, 60)
+    steps = []
+    for node in nodes:
+        mute, phase, slow = random.randint(4, 20), random.random(), random.choice([0, 0, 0.5, 3])
+        for second in range(seconds):
+            if stall < second < stall + random.choice([0, 9]):
+                continue
+            if second >= mute and random.random() < 0.1:
+                mute = second + random.randint(3, 14)
+            if second >= mute or second < 4:
+                steps.append(
+                    (second + phase + random.uniform(0, slow), START_MS + round(1000 * (second + phase)), node)
+                )
+    return [
+        message(node, ts_ms, float(i % 97), random.choice("xy")) for i, (_, ts_ms, node) in enumerate(sorted(steps))
+    ]
 
 
 def records(log: Sequence[Message], partition: int, begin: int, end: int) -> Records:
@@ -198,6 +219,7 @@ def undisturbed(logs: dict[int, list[Message]]) -> list[Anomaly]:
 
 def everything(anomalies: Sequence[Anomaly]) -> list[tuple[object, ...]]:
     found = [
-        (each.id, each.score, each.window_start_ms, each.source.partition, each.source.offset) for each in anomalies
+        (each.id, each.score, each.window_start_ms, each.source.partition, each.source.offset, each.cluster or "")
+        for each in anomalies
     ]
     return sorted(found)

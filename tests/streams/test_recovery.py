@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from state_log import (
     GROUP,
@@ -13,6 +13,7 @@ from state_log import (
     KeptByKafka,
     Reader,
     everything,
+    fleet_log,
     message,
     processor,
     random_log,
@@ -69,6 +70,42 @@ def test_crashes_and_moves_anywhere_change_no_verdict(random: Random, every: int
     kafka = KeptByKafka(logs)
     live_through(kafka, random, StateConfig(every_steps=every, replay_records=replay), trouble=0.3)
     assert everything(kafka.anomalies) == everything(undisturbed(logs))
+
+
+@settings(PATIENT, max_examples=120)
+@given(
+    random=st.randoms(use_true_random=True),
+    every=st.integers(1, 30),
+    replay=st.sampled_from([1, 10, 100, 1000]),
+    size=st.integers(50, 250),
+)
+def test_crashes_and_moves_anywhere_tell_each_silence_once(random: Random, every: int, replay: int, size: int) -> None:
+    logs = {0: fleet_log(random, size), 1: fleet_log(random, size // 2)}
+    kafka = KeptByKafka(logs)
+    live_through(kafka, random, StateConfig(every_steps=every, replay_records=replay), trouble=0.3)
+    expected = undisturbed(logs)
+    event(f"silences: {min(3, sum(each.detector == 'silence' for each in expected))}")
+    assert everything(kafka.anomalies) == everything(expected)
+
+
+def test_a_silence_told_before_a_restart_is_not_told_after_it_and_the_next_one_is() -> None:
+    silences = [(20, 45), (60, 90)]
+    log = [
+        message(f"n{i}", START_MS + second * STEP_MS + i, 1.0)
+        for second in range(90)
+        for i in range(3)
+        if i or not any(begin <= second < end for begin, end in silences)
+    ]
+    kafka = KeptByKafka({0: log})
+    while kafka.offsets.get(0, 0) < len(log):
+        worker = Reader(kafka, StateConfig(every_steps=1))  # a new one for every batch
+        assert worker.take(0) == 0
+        kafka.commit(worker.read(Random(0), 7))
+    told = [each for each in kafka.anomalies if each.detector == "silence"]
+    assert [(each.node_id, each.window_start_ms) for each in told] == [
+        ("n0", START_MS + 19_000),
+        ("n0", START_MS + 59_000),
+    ]
 
 
 def settled(every: int = 5, size: int = 120) -> KeptByKafka:

@@ -8,7 +8,6 @@ import typer
 
 from detectors.artefacts import Metadata
 from detectors.catalogue import load_detectors
-from detectors.scoring import StreamScorer
 from schemas.codec import RecordCodec
 from schemas.streams import STREAMS, Stream, custom_stream
 from vigil.assembly import stream_of
@@ -18,6 +17,7 @@ from vigil.cli.output import note, print_json, progress_bar, stdout
 from vigil.errors import InputError
 from vigil.recordings import Opened, open_recording
 from vigil.score import ScoreSummary, Scoring
+from vigil.scorers import stream_scorer
 from vigil.settings import Settings, StreamSettings
 
 __all__ = ["command"]
@@ -100,14 +100,7 @@ def _prepare(
     step = step_ms or own.step_ms or opened.step_ms
     metadata = _metadata(artefact)
     names = detectors or own.detectors or ((metadata.detector,) if metadata else ())
-    scorer = StreamScorer(
-        stream,
-        load_detectors(stream, names, artefact or own.artefacts),
-        step_ms=step,
-        gap_steps=own.gap_steps,
-        late_steps=own.late_steps,
-        idle_ms=own.idle_s * 1000,
-    )
+    scorer = stream_scorer(stream, own, load_detectors(stream, names, artefact or own.artefacts), step_ms=step)
     if step != stream.step_ms:
         note(f"stream {stream.name}, steps of {step} ms (usual: {stream.step_ms} ms)")
     return Scoring(scorer, RecordCodec(stream, max_bytes=settings.worker.max_record_bytes), own.topic or stream.topic)

@@ -6,13 +6,13 @@ import structlog
 import typer
 
 from detectors.catalogue import load_detectors
-from detectors.scoring import StreamScorer
 from schemas.streams import Stream
 from streams.worker import Worker, run
 from vigil.assembly import enabled_streams, kafka_config, redis_config, worker_config
 from vigil.cli.options import ConfigOption, KafkaOption, RedisOption, SetOption, configured
 from vigil.errors import SettingsError
 from vigil.logs import configure_logs
+from vigil.scorers import stream_scorer
 from vigil.settings import Settings, StreamSettings
 
 __all__ = ["command"]
@@ -40,7 +40,10 @@ def command(
     settings = configured(config, set_, **flags).settings
     configure_logs(settings.log.level, settings.log.format)
     log = structlog.get_logger("vigil.worker")
-    scorers = [_scorer(one, own) for one, own in _chosen(settings, stream).values()]
+    scorers = [
+        stream_scorer(one, own, load_detectors(one, own.detectors, own.artefacts))
+        for one, own in _chosen(settings, stream).values()
+    ]
     for scorer in scorers:
         models = [f"{detector.name} {detector.version}" for detector in scorer.detectors]
         log.info("stream", stream=scorer.stream.name, step_ms=scorer.step_ms, models=models)
@@ -59,14 +62,3 @@ def _chosen(settings: Settings, names: list[str] | None) -> dict[str, tuple[Stre
     if not chosen:
         raise SettingsError("no stream is enabled", hint="set streams.consensus.enabled = true")
     return chosen
-
-
-def _scorer(stream: Stream, own: StreamSettings) -> StreamScorer:
-    return StreamScorer(
-        stream,
-        load_detectors(stream, own.detectors, own.artefacts),
-        step_ms=own.step_ms,
-        gap_steps=own.gap_steps,
-        late_steps=own.late_steps,
-        idle_ms=own.idle_s * 1000,
-    )
