@@ -143,6 +143,8 @@ class WorkerConfig:
         healthy_s: ``/healthz`` fails when the loop has not turned for this long.
         shutdown_s: within this long after a stop request the worker has ended, whatever Kafka and Redis do.
         statistics_s: how often lag and broker state are refreshed.
+        stuck_s: a partition that has unread records and does not move for this long is reported.
+        stuck_exit_s: one that does not move for this long ends the worker; 0 for never.
     """
 
     batch_max: int = 10_000
@@ -157,6 +159,8 @@ class WorkerConfig:
     healthy_s: float = 60.0
     shutdown_s: float = 20.0
     statistics_s: float = 1.0
+    stuck_s: float = 60.0
+    stuck_exit_s: float = 300.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_max <= 1_000_000:

@@ -1,14 +1,20 @@
 """Dead-letter limits: stop before a producer's mistake drains a partition into the dead letters."""
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from streams.config import DeadLetterLimits
+from streams.errors import DeadLetterLimit
+from streams.processor import Batch
 from streams.source import Partition
 
 __all__ = ["LimitWatch"]
+
+log = structlog.get_logger("vigil.worker")
 
 
 class LimitWatch:
@@ -22,6 +28,28 @@ class LimitWatch:
         self._limits = limits
         self._runs: dict[Partition, int] = {}
         self._recent: dict[Partition, deque[tuple[int, int]]] = {}
+
+    def check(self, batch: Batch, passed: Callable[[], None]) -> None:
+        """Count a batch that is not committed yet.
+
+        Args:
+            batch: the batch.
+            passed: called for each partition that passes a limit.
+
+        Raises:
+            DeadLetterLimit: a limit is passed and the worker is to halt.
+        """
+        for partition, bad in batch.rejected.items():
+            limit = self.observe(partition, bad)
+            if limit is None:
+                continue
+            passed()
+            if self._limits.action == "halt":
+                raise DeadLetterLimit(
+                    f"{limit}; {_example(batch, partition)}. Nothing of this batch is committed. "
+                    "Fix the producer, or set dead_letters.action to continue"
+                )
+            log.error("too many dead letters", limit=limit)
 
     def observe(self, partition: Partition, bad: NDArray[np.bool_]) -> str | None:
         """Count a batch's records of one partition.
@@ -65,3 +93,8 @@ def _runs(bad: NDArray[np.bool_], run: int) -> tuple[int, int]:
     between = np.diff(good) - 1
     longest = max(run + int(good[0]), int(between.max(initial=0)), len(bad) - 1 - int(good[-1]))
     return len(bad) - 1 - int(good[-1]), longest
+
+
+def _example(batch: Batch, partition: Partition) -> str:
+    letter = next(each for each in batch.dead_letters if (each.topic, each.partition) == partition)
+    return f"first at offset {letter.offset}: {letter.code}: {letter.text}"

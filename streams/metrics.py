@@ -113,6 +113,11 @@ class WorkerMetrics:
         self.stages = Counter(
             "vigil_stage_seconds_total", "Wall time spent, by stage of the loop.", ("stage",), registry=registry
         )
+        self.stuck = Gauge(
+            "vigil_stuck_partitions",
+            "Partitions that have had unread records, and not moved, for worker.stuck_s.",
+            registry=registry,
+        )
         self.limit = Counter(
             "vigil_dead_letter_limit_total", "Batches with more dead letters than the limits allow.", registry=registry
         )

@@ -1,7 +1,7 @@
 """What a worker shows of itself: metrics, health, and its counters in Redis."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -13,7 +13,8 @@ from streams.lifecycle import Lifecycle
 from streams.metrics import StateCollector, StreamState, WorkerMetrics, WorkerState
 from streams.processor import Batch, Processor
 from streams.redis_view import RedisView
-from streams.source import Partition
+from streams.source import Partition, Records
+from streams.standstill import Look
 from streams.statistics import SourceState
 
 __all__ = ["Monitor"]
@@ -43,6 +44,9 @@ class Monitor:
         self.health = Health(stale_after_s=config.healthy_s)
         self.view: RedisView | None = None
         self.records = self.anomalies = self.dead_letters = 0
+        self.busy = False
+        """Whether a batch is in work."""
+        self._positions: dict[Partition, int] = {}
         self._processor = processor
         self._lifecycle = lifecycle
         self._source = source
@@ -63,14 +67,26 @@ class Monitor:
 
     def committed(self, batch: Batch) -> None:
         """Count a batch that is now in Kafka."""
+        self._positions.update(batch.offsets)
         self.records += batch.size
         self.anomalies += len(batch.anomalies)
         self.dead_letters += len(batch.dead_letters)
         self.metrics.committed(batch, time.time() * 1000)
 
-    def replayed(self, batch: Batch) -> None:
-        """Count the records of a batch that only brought windows back."""
+    def replayed(self, batch: Batch, records: Sequence[Records]) -> None:
+        """Count the records of a batch that only brought windows back; ``records`` is all that was read for it."""
         self.metrics.replayed(batch)
+        if batch.replayed:
+            ends = {each: end for one in records for each, end in one.ends().items() if each not in batch.offsets}
+            self._positions.update(ends)
+
+    def looks(self) -> dict[Partition, Look]:
+        """Return where each partition held is, for the watchdog; for any thread."""
+        source = self._source()
+        return {
+            each: Look(self._positions.get(each), 0 if self.busy else source.passed.get(each, 0), None)
+            for each in self._lifecycle().held
+        }
 
     def restored(self, partitions: Mapping[Partition, Restored], seconds: float) -> None:
         """Count what came back of partitions just assigned."""

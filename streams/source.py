@@ -66,6 +66,11 @@ class Records:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def ends(self) -> dict[Partition, int]:
+        """Return the offset after the last record of each partition."""
+        numbers = np.unique(self.partitions).tolist()
+        return {(self.topic, number): int(self.offsets[self.partitions == number][-1]) + 1 for number in numbers}
+
     def where(self, mask: NDArray[np.bool_]) -> "Records":
         """Choose records, bool (n,)."""
         if mask.all():

@@ -1,13 +1,16 @@
 """The worker: read a batch, score it, commit it in one transaction, show it in Redis; again until asked to stop."""
 
+import os
 import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import FrameType
 
 import structlog
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 from detectors.scoring import StreamScorer
@@ -15,9 +18,9 @@ from schemas.topics import STATE
 from streams.changelog import changelogs
 from streams.config import KafkaConfig, RedisConfig, WorkerConfig
 from streams.dead_letters import ENVELOPE_BYTES
-from streams.errors import DeadLetterLimit, StreamsConfigError, WorkerFatal
+from streams.errors import StreamsConfigError, WorkerFatal
 from streams.holdings import Holdings
-from streams.kafka import consumer_properties, producer_properties
+from streams.kafka import admin_properties, consumer_properties, producer_properties
 from streams.lifecycle import Drained, Failed, Lifecycle, Opened, StopRequested
 from streams.limits import LimitWatch
 from streams.monitor import Monitor
@@ -26,14 +29,16 @@ from streams.processor import Batch, Processor
 from streams.publisher import BatchAbandonedError, Publisher, RecordTooLargeError
 from streams.recovery import Recovery, RecoveryEvents
 from streams.redis_view import RedisView
-from streams.source import Partition, Source
+from streams.source import Partition, Records, Source
 from streams.stopping import StopRequest
+from streams.watchdog import LogEnds, Watchdog, WatchdogEvents, stacks
 
 __all__ = ["Worker", "run"]
 
 log = structlog.get_logger("vigil.worker")
 
 TOPIC_PAUSE_SECONDS = 1.0
+HANG_SECONDS = 10.0  # what the bound of a stop may take longer: the parts that are closed one after the other
 
 
 class Worker:
@@ -107,6 +112,17 @@ class Worker:
             count=self.monitor.metrics.ended,
             alive=self.monitor.health.beat,
         )
+        self._watchdog = Watchdog(
+            self.monitor.looks,
+            LogEnds(lambda: AdminClient(admin_properties(kafka)), kafka.group_id),
+            stuck_s=config.stuck_s,
+            exit_s=config.stuck_exit_s or None,
+            events=WatchdogEvents(self.monitor.metrics.stuck.set, self._give_up),
+        )
+        self._failure = ""
+        self._ended = threading.Event()
+        self.on_hang: Callable[[], None] = lambda: None
+        """Called, on another thread, when the worker had to end and did not."""
         if redis is not None:
             self.monitor.view = RedisView(
                 redis, worker=self.name, events=self.monitor.metrics, counters=self.monitor.counters
@@ -133,10 +149,21 @@ class Worker:
             WorkerFatal: the process must end with a non-zero status and be started again.
         """
         try:
-            if self.monitor.server is not None:
-                self.monitor.server.start()
-            if self.monitor.view is not None:
-                self.monitor.view.start()
+            self._work()
+        except BaseException as error:
+            self._holdings.handle(Failed(str(error) or repr(error)))
+            raise
+        finally:
+            self._close()
+            self._ended.set()
+
+    def _work(self) -> None:
+        if self.monitor.server is not None:
+            self.monitor.server.start()
+        if self.monitor.view is not None:
+            self.monitor.view.start()
+        self._watchdog.start()
+        try:
             self._open()
             while not self._stop.requested:
                 self._turn()
@@ -144,11 +171,8 @@ class Worker:
         except BatchAbandonedError as reason:
             # Asked to stop while Kafka is away: what was not committed is read again by whoever gets the partitions.
             log.warning("stopping with an unfinished batch", reason=str(reason))
-        except BaseException as error:
-            self._holdings.handle(Failed(str(error) or repr(error)))
-            raise
-        finally:
-            self._close()
+        if self._failure:
+            raise WorkerFatal(self._failure)
 
     def _open(self) -> None:
         """Fence earlier workers of the same name, wait for the topics, join the group."""
@@ -184,11 +208,16 @@ class Worker:
             self.monitor.metrics.spent({"idle": read - began})
             self._publisher.serve()
             return
+        self.monitor.busy = True
+        self._work_through(records, read - began)
+        self.monitor.busy = False
+
+    def _work_through(self, records: Sequence[Records], consume_s: float) -> None:
         batch = self._processor.process(records)
-        self.monitor.replayed(batch)
+        self.monitor.replayed(batch, records)
         if not batch.offsets:
             return
-        self._check_limits(batch)
+        self._limits.check(batch, self.monitor.metrics.limit.inc)
         processed = time.perf_counter()
         try:
             self._publish(batch)
@@ -203,7 +232,7 @@ class Worker:
         if self.monitor.view is not None:
             self.monitor.view.offer(batch.verdicts)
         self.monitor.health.beat()
-        seconds = {"consume": read - began, "publish": published - processed, "view": time.perf_counter() - published}
+        seconds = {"consume": consume_s, "publish": published - processed, "view": time.perf_counter() - published}
         self.monitor.metrics.spent(seconds)
 
     def _publish(self, batch: Batch) -> None:
@@ -235,22 +264,19 @@ class Worker:
         else:
             self._holdings.unstable.clear()
 
-    def _check_limits(self, batch: Batch) -> None:
-        for partition, bad in batch.rejected.items():
-            passed = self._limits.observe(partition, bad)
-            if passed is None:
-                continue
-            self.monitor.metrics.limit.inc()
-            if self._config.limits.action == "halt":
-                raise DeadLetterLimit(
-                    f"{passed}; {_example(batch, partition)}. Nothing of this batch is committed. "
-                    "Fix the producer, or set dead_letters.action to continue"
-                )
-            log.error("too many dead letters", limit=passed)
+    def _give_up(self, reason: str) -> None:
+        """End, from the watchdog's thread; the loop may hang where it cannot see that."""
+        log.critical("ending", reason=reason)
+        self._failure = reason
+        self._stop.request()
+        if not self._ended.wait(self._config.shutdown_s + HANG_SECONDS):
+            log.critical("the worker hangs", stacks=stacks())
+            self.on_hang()
 
     def _close(self) -> None:
         """Leave in order, each part even when an earlier one fails; everything waits for a bounded time only."""
         with ExitStack() as last_first:
+            last_first.callback(self._watchdog.close)
             if self.monitor.server is not None:
                 last_first.callback(self.monitor.server.close)
             last_first.callback(self._holdings.handle, Drained())
@@ -279,6 +305,7 @@ def run(worker: Worker) -> int:
         signal.signal(number, signal.SIG_DFL)
 
     earlier = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    worker.on_hang = lambda: os._exit(1)
     try:
         worker.run()
     except WorkerFatal as error:
@@ -288,8 +315,3 @@ def run(worker: Worker) -> int:
         for number, handler in earlier.items():
             signal.signal(number, handler)
     return 0
-
-
-def _example(batch: Batch, partition: Partition) -> str:
-    letter = next(each for each in batch.dead_letters if (each.topic, each.partition) == partition)
-    return f"first at offset {letter.offset}: {letter.code}: {letter.text}"

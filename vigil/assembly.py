@@ -97,6 +97,8 @@ def worker_config(settings: Settings) -> WorkerConfig:
         healthy_s=worker.healthy_s,
         shutdown_s=worker.shutdown_s,
         statistics_s=worker.statistics_s,
+        stuck_s=worker.stuck_s,
+        stuck_exit_s=worker.stuck_exit_s,
     )
 
 

@@ -233,6 +233,12 @@ class WorkerSettings(_Section):
     healthy_s: float = Field(default=60.0, gt=0, description="`/healthz` fails when the loop stood still for longer.")
     shutdown_s: float = Field(default=20.0, gt=0, description="The worker has ended this long after a stop request.")
     statistics_s: float = Field(default=1.0, gt=0, le=3600, description="How often lag is measured, seconds.")
+    stuck_s: float = Field(
+        default=60.0, gt=0, description="A partition with unread records that stands still for longer is reported."
+    )
+    stuck_exit_s: float = Field(
+        default=300.0, ge=0, description="One that stands still for longer ends the worker, status 1; 0 for never."
+    )
 
 
 class StateSettings(_Section):
