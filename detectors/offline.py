@@ -7,7 +7,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.protocol import Detector, NodeState, Scores, StatefulDetector
+from detectors.protocol import Detector, NodeState, Scores, StatefulDetector, flag
 from features.batch import WindowBatch
 from features.windows import WindowStore
 from schemas.outputs import Contribution
@@ -45,10 +45,12 @@ class ScoredSteps:
 
     Attributes:
         scores: float64 (n,); NaN where there was no verdict: the window was not complete, or the step came too late.
+        flagged: bool (n,), whether the window is anomalous.
         explained: contributions to the first flagged windows, by the place of the step that each ends with.
     """
 
     scores: Scores
+    flagged: NDArray[np.bool_]
     explained: dict[int, tuple[Contribution, ...]]
 
 
@@ -98,24 +100,26 @@ def score_steps(
     """Score every step of a recording in its order.
 
     Args:
-        detector: any; its threshold decides what is flagged.
+        detector: any; it decides what is flagged.
         steps: the recording, or its next part.
         store: from ``open_store``, when the recording comes in parts: each goes on where the one before ended.
         explain: flagged windows to explain, the first ones.
         on_progress: called with the steps done so far.
     """
-    scores = np.full(len(steps), np.nan)
+    scores, flagged = np.full(len(steps), np.nan), np.zeros(len(steps), dtype=np.bool_)
     explained: dict[int, tuple[Contribution, ...]] = {}
     for start, windows, before in advanced_windows(detector, steps, store):
         found = detector.score(windows, before)
         scores[start + windows.records] = found
-        chosen = np.flatnonzero(found > detector.threshold)[: explain - len(explained)]
+        anomalous = flag(detector, windows, found, before)
+        flagged[start + windows.records] = anomalous
+        chosen = np.flatnonzero(anomalous)[: explain - len(explained)]
         if len(chosen):
             reasons = detector.contributions(windows.take(chosen), None if before is None else before[chosen])
             explained |= dict(zip((start + windows.records[chosen]).tolist(), reasons, strict=True))
         if on_progress is not None:
             on_progress(min(start + _STEPS_AT_ONCE, len(steps)))
-    return ScoredSteps(scores, explained)
+    return ScoredSteps(scores, flagged, explained)
 
 
 def advance_states(detector: Detector, store: WindowStore, windows: WindowBatch) -> NodeState | None:

@@ -1,4 +1,4 @@
-"""The seam between windows and verdicts: what every detector can do."""
+"""The seam between windows and verdicts: what every detector can do, and when a window is anomalous."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ NodeState: TypeAlias = NDArray[np.float32]
 
 
 class Detector(Protocol):
-    """Windows in, scores out; a window is anomalous when its score passes the threshold.
+    """Windows in, scores out; a window is anomalous when its score passes the threshold, see ``flag``.
 
     A window's score depends on nothing but the window (and, for a detector with ``state_width > 0``, on the node's own
     state): not on the batch it happens to be in, not on the number of threads. Implementations therefore score in tiles
@@ -100,6 +100,20 @@ class StatefulDetector(Detector, Protocol):
 
 
 @runtime_checkable
+class Confirming(Protocol):
+    """A detector that looks twice: a score above the threshold is an anomaly only where the window bears it out."""
+
+    def confirm(self, windows: WindowBatch, before: NodeState | None = None) -> NDArray[np.bool_]:
+        """Say which windows are anomalous, bool (n,); like a score, each depends on its own window and state alone.
+
+        Args:
+            windows: n windows whose scores are above the threshold.
+            before: as for ``Detector.score``.
+        """
+        ...
+
+
+@runtime_checkable
 class Classifier(Protocol):
     """A detector that can also tell the class of some anomalies; those of others have none."""
 
@@ -111,3 +125,21 @@ class Classifier(Protocol):
             before: as for ``Detector.score``.
         """
         ...
+
+
+def flag(
+    detector: Detector, windows: WindowBatch, scores: Scores, before: NodeState | None = None
+) -> NDArray[np.bool_]:
+    """Return which windows are anomalous, bool (n,): the score is above the threshold, and confirmed where it is asked.
+
+    Args:
+        detector: whose scores they are.
+        windows: n windows.
+        scores: float64 (n,), of ``detector.score``.
+        before: what was given to ``detector.score``.
+    """
+    flagged = np.asarray(scores > detector.threshold, dtype=np.bool_)
+    high = np.flatnonzero(flagged)
+    if len(high) and isinstance(detector, Confirming):
+        flagged[high] = detector.confirm(windows.take(high), None if before is None else before[high])
+    return flagged

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from detectors.protocol import Classifier, Detector, NodeState, StatefulDetector
+from detectors.protocol import Classifier, Detector, NodeState, StatefulDetector, flag
 from detectors.silence import SilenceDetector, usual_limit_ms
 from features.batch import WindowBatch
 from features.windows import Appended, WindowStore
@@ -33,7 +33,7 @@ class Verdicts:
         threshold: a window is anomalous when its score is greater.
         records: int64 (k,), index into the decoded batch of the step that each window ends with, ascending.
         scores: float64 (k,).
-        flagged: bool (k,), score > threshold.
+        flagged: bool (k,), whether the window is anomalous, see ``detectors.protocol.flag``.
     """
 
     detector: str
@@ -91,7 +91,7 @@ class StreamScorer:
             capacity: nodes to reserve memory for; grows as needed.
 
         Raises:
-            ValueError: no detector is given, or they do not fit the stream or each other.
+            ValueError: no detector is given, or they do not fit the stream or each other; or a setting is out of range.
         """
         _check_detectors(stream, detectors)
         # A matrix product cut over threads rounds by their number; and on products this small, threads that wait for
@@ -135,8 +135,7 @@ class StreamScorer:
             last = len(self.detectors)
             found += [(each.record, last, self.silence.anomaly(each, topic)) for each in appended.silences]
         for order, (detector, part) in enumerate(zip(self.detectors, self._state_parts, strict=True)):
-            scores, reasons = self._run(detector, part, appended.windows, decoded.keys)
-            flagged = scores > detector.threshold
+            scores, flagged, reasons = self._run(detector, part, appended.windows, decoded.keys)
             records = appended.windows.records
             verdicts.append(Verdicts(detector.name, detector.version, detector.threshold, records, scores, flagged))
             start, end = appended.windows.start_ms(), appended.windows.end_ms()
@@ -173,20 +172,22 @@ class StreamScorer:
 
     def _run(
         self, detector: Detector, part: slice, windows: WindowBatch, keys: Sequence[str]
-    ) -> tuple[NDArray[np.float64], dict[int, Explained]]:
-        """Score all windows; return the scores, float64 (n,), and what explains the flagged ones by index."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, Explained]]:
+        """Score all windows: scores, float64 (n,), which are anomalous, bool (n,), and what explains those by index."""
         before = None
         if detector.state_width:
             before = self._advance(cast("StatefulDetector", detector), part, windows, keys)
-        scores = np.zeros(len(windows), dtype=np.float64)
+        scores, flagged = np.zeros(len(windows), dtype=np.float64), np.zeros(len(windows), dtype=np.bool_)
         for start in range(0, len(windows), MAX_WINDOWS):
             index = np.arange(start, min(start + MAX_WINDOWS, len(windows)), dtype=np.int64)
-            scores[index] = detector.score(windows.take(index), None if before is None else before[index])
-        flagged = np.flatnonzero(scores > detector.threshold)
-        if not len(flagged):
-            return scores, {}
-        explained = _explain(detector, windows.take(flagged), None if before is None else before[flagged])
-        return scores, dict(zip(flagged.tolist(), explained, strict=True))
+            some, states = windows.take(index), None if before is None else before[index]
+            scores[index] = detector.score(some, states)
+            flagged[index] = flag(detector, some, scores[index], states)
+        anomalous = np.flatnonzero(flagged)
+        if not len(anomalous):
+            return scores, flagged, {}
+        explained = _explain(detector, windows.take(anomalous), None if before is None else before[anomalous])
+        return scores, flagged, dict(zip(anomalous.tolist(), explained, strict=True))
 
     def _advance(self, detector: StatefulDetector, part: slice, windows: WindowBatch, keys: Sequence[str]) -> NodeState:
         """Move the nodes' states in the store; a node without one gets what the detector begins with."""

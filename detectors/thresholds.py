@@ -13,7 +13,7 @@ PRIOR_INDEX: Final = 5.5  # tails of scores on simulated fleets have indices of 
 PRIOR_PEAKS: Final = 20  # peaks that this knowledge is worth
 MIN_PEAKS: Final = 10  # a tail index from fewer episodes is noise
 MIN_SCORES: Final = 100
-# Each of five stretches that are scored apart loses its first window: 145 steps a node of windows of 30.
+# Shorter recordings leave ten episodes more often than not, these always did.
 LONGER: Final = (
     "give a longer recording of normal operation: 1,000 steps of one node are enough, 500 each of two, 400 each of "
     "three or more"
@@ -75,9 +75,9 @@ def fit_threshold(
     """Find the threshold that normal telemetry passes ``false_alarms_per_node_day`` times.
 
     Training data is mostly shorter than a node-day, so the rate has to be extrapolated: the peaks of the highest
-    episodes are taken as a power law with Hill's index (Hill, Annals of Statistics 1975), and the threshold is
-    Weissman's quantile for the rate asked (Weissman, JASA 1978). Peaks, not steps, because what disturbs a person is
-    the episode.
+    episodes are taken as a power law with Hill's index (Hill, Annals of Statistics 1975), and extrapolated to the rate
+    asked for (Weissman, JASA 1978). What little data leaves open about the index is averaged over, which puts the
+    threshold of a short recording higher. Peaks, not steps, because what disturbs a person is the episode.
 
     Args:
         scores: float64 (n_i,) for each node, positive, of normal telemetry in event-time order.
@@ -92,9 +92,12 @@ def fit_threshold(
     _check(pooled, false_alarms_per_node_day)
     node_days = len(pooled) * step_ms / MS_PER_DAY
     start, peaks = _tail(scores, pooled, quiet_steps)
-    # Hill's estimate, as the posterior mean of an exponential law's rate: few peaks lean on what fleets usually show.
-    index = (len(peaks) + PRIOR_PEAKS) / (float(np.sum(np.log(peaks / start))) + PRIOR_PEAKS / PRIOR_INDEX)
-    threshold = start * max(1.0, len(peaks) / node_days / false_alarms_per_node_day) ** (1.0 / index)
+    # The index has a Gamma posterior, in which few peaks lean on what fleets usually show; the threshold is where the
+    # predictive distribution of peaks reaches the rate. With many peaks that is Weissman's quantile at Hill's index.
+    shape, rate = len(peaks) + PRIOR_PEAKS, float(np.sum(np.log(peaks / start))) + PRIOR_PEAKS / PRIOR_INDEX
+    index = shape / rate
+    times = max(1.0, len(peaks) / node_days / false_alarms_per_node_day)
+    threshold = start * float(np.exp(rate * (times ** (1.0 / shape) - 1.0)))
     passed = sum(len(episode_peaks(each, threshold, quiet_steps)) for each in scores)
     return TailFit(threshold, start, index, len(peaks), node_days, false_alarms_per_node_day, passed / node_days)
 

@@ -11,6 +11,7 @@ from detectors.artefacts import Metadata, shipped
 from detectors.catalogue import detector_class
 from detectors.consensus.fit import FitSettings, fit_consensus
 from detectors.evaluation.run import Recording, Scored, measure, score_baselines
+from detectors.evaluation.silences import silence_figures
 from detectors.offline import Steps, score_steps
 from detectors.protocol import Detector
 from features.recordings import Columns
@@ -91,6 +92,7 @@ def evaluate_file(path: Path, choice: Choice, say: Say = say_nothing) -> Evaluat
     everything += score_baselines(recording, lambda name: say(f"{path.name}: {name}", 0, 0))
     say(f"{path.name}: measuring", 0, 0)
     results = tuple(measure(recording, each) for each in everything)
+    results[0]["silence"] = silences_of(recording)
     return Evaluated(recording, detector, tuple(everything), results, explained)
 
 
@@ -126,6 +128,13 @@ def steps_of(recording: Recording) -> tuple[Steps, NDArray[np.int64]]:
     return steps, order
 
 
+def silences_of(recording: Recording) -> dict[str, Any]:
+    """Return the figures of the built-in detector `silence`, which are in none of the model's."""
+    steps, order = steps_of(recording)
+    complete = bool(recording.faults) or not (recording.label == 1).any()
+    return silence_figures(steps, recording.faults, recording.columns.clusters[order].tolist(), complete=complete)
+
+
 def _score(
     recording: Recording, detector: Detector, choice: Choice, say: Say
 ) -> tuple[Scored, tuple[tuple[Contribution, ...], ...]]:
@@ -136,8 +145,8 @@ def _score(
         explain=EXPLAINED,
         on_progress=lambda done: say(f"{recording.name}: {detector.name}", done, len(steps)),
     )
-    scores = np.full(len(recording.columns), np.nan)
-    scores[order] = found.scores
+    scores, flagged = np.full(len(recording.columns), np.nan), np.zeros(len(recording.columns), dtype=np.bool_)
+    scores[order], flagged[order] = found.scores, found.flagged
     about = {
         "baseline": False,
         "fit": choice.fit,
@@ -147,7 +156,7 @@ def _score(
     thresholds = np.full(len(scores), detector.threshold)
     test = recording.test
     explained = tuple(reasons for place, reasons in found.explained.items() if test[order[place]])
-    return Scored(detector.name, scores, thresholds, about), explained
+    return Scored(detector.name, scores, thresholds, about, flagged), explained
 
 
 def _loaded(choice: Choice) -> Detector:

@@ -1,6 +1,6 @@
 """The statistical detector of consensus telemetry: every node against its own baseline, in four ways at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -45,6 +45,7 @@ class ConsensusDetector:
         self.threshold = metadata.threshold.value
         levels = metadata.parameters.get("levels", [self.threshold, self.threshold])
         self.levels = (float(levels[0]), float(levels[1]))
+        self.sudden_threshold = max(float(metadata.parameters.get("sudden_threshold", 0.0)), self.threshold)
         self.state_width = model.rule.state_width
 
     def prime(self, keys: Sequence[str]) -> NodeState:
@@ -81,14 +82,18 @@ class ConsensusDetector:
         """Score windows; see ``Detector.score``."""
         if not len(windows):
             return np.empty(0)
-        window, state = self._measured(windows, before)
-        packed = np.concatenate([state, window.reshape(len(window), -1)], axis=1)
-        scores = np.empty(len(packed))
-        # A tile is scored by one model: windows are gathered by it first.
-        for number in np.unique(packed[:, 0]).tolist():
-            chosen = np.flatnonzero(packed[:, 0] == number)
-            scores[chosen] = apply_tiled(partial(self._score_tile, int(number)), packed[chosen], TILE)
-        return scores
+        return self._by_model(self._score_tile, self._packed(windows, before))
+
+    def confirm(self, windows: WindowBatch, before: NodeState | None = None) -> NDArray[np.bool_]:
+        """Say which high scores are borne out, see ``bursts`` and ``Confirming.confirm``."""
+        if not len(windows):
+            return np.empty(0, dtype=np.bool_)
+        readings = self._by_model(self._readings_tile, self._packed(windows, before))
+        return np.asarray((readings > [self.sudden_threshold, self.threshold]).any(axis=1), dtype=np.bool_)
+
+    def readings(self, windows: WindowBatch, before: NodeState) -> Floats:
+        """Return what the thresholds are fitted on, float64 (n, 2): sudden and sustained reading, see ``bursts``."""
+        return self._by_model(self._readings_tile, self._packed(windows, before))
 
     def views(self, windows: WindowBatch, before: NodeState) -> dict[str, Floats]:
         """Return what ``score`` measures, see ``ConsensusModel.views``: the input of fitting."""
@@ -167,9 +172,34 @@ class ConsensusDetector:
             steps = ends[due][:, None] + np.arange(1 - self.window, 1)
             state[due, 1:] = self.model.rule.start(rows[steps])[:, 1:]
 
+    def _packed(self, windows: WindowBatch, before: NodeState | None) -> Floats:
+        """Return each window behind its state, float64 (n, state_width + window F)."""
+        window, state = self._measured(windows, before)
+        return np.concatenate([state, window.reshape(len(window), -1)], axis=1)
+
+    def _by_model(self, tile: Callable[[int, Floats], Floats], packed: Floats) -> Floats:
+        """Apply a function of tiles to packed windows, each tile those of one model; results are in their order."""
+        numbers = packed[:, 0]
+        order = np.argsort(numbers, kind="stable")
+        models, starts = np.unique(numbers[order], return_index=True)
+        parts = np.split(order, starts[1:])
+        found = [
+            apply_tiled(partial(tile, int(number)), packed[part], TILE)
+            for number, part in zip(models.tolist(), parts, strict=True)
+        ]
+        result = np.empty_like(np.concatenate(found))
+        result[order] = np.concatenate(found)
+        return result
+
     def _score_tile(self, number: int, packed: Floats) -> Floats:
-        window = packed[:, self.state_width :].reshape(len(packed), self.window, -1)
-        return self.model.scores(number, self.model.views(window, packed[:, : self.state_width]))
+        window, state = self._unpacked(packed)
+        return self.model.scores(number, self.model.views(window, state))
+
+    def _readings_tile(self, number: int, packed: Floats) -> Floats:
+        return self.model.readings(number, *self._unpacked(packed))
+
+    def _unpacked(self, packed: Floats) -> tuple[Floats, Floats]:
+        return packed[:, self.state_width :].reshape(len(packed), self.window, -1), packed[:, : self.state_width]
 
     def _ranked(self, share: Floats, value: NDArray[np.float32], low: Floats, high: Floats) -> tuple[Contribution, ...]:
         order = [int(i) for i in np.argsort(-share, kind="stable")[:TOP_FEATURES] if share[i] > 0.0]

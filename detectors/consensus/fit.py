@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.artefacts import Metadata, ThresholdFit, data_hash, library_versions
 from detectors.consensus.baseline import BaselineRule
+from detectors.consensus.bursts import SUDDEN_SHARE
 from detectors.consensus.detector import ConsensusDetector
 from detectors.consensus.learn import NormalViews, average, learn_model, moments
 from detectors.consensus.model import ConsensusModel, Floats
@@ -32,6 +33,7 @@ MAX_KNOWN_NODES: Final = 64
 MIN_KNOWN_STEPS: Final = 200
 MIN_LOG_SCALE: Final = 0.005  # a count that never moved: any change of it is news, and weighs accordingly
 NOT_YET: Final = ThresholdFit(1e12, "none yet")  # while fitting, no step is anomalous
+SUDDEN, SUSTAINED = 0, 1  # columns of readings
 RARER: Final = (10.0, 1000.0)  # an anomaly this many times rarer than a false alarm is a warning, and critical
 Progress = Callable[[int, int], None]
 
@@ -102,13 +104,18 @@ def fit_consensus(steps: NormalSteps, settings: FitSettings, on_progress: Progre
     fold = _folds(steps, settings)
     folds = int(fold.max()) + 1
     passes = _Passes(settings, (folds + 1) * len(steps.rows), on_progress or (lambda _done, _all: None))
-    scores: list[Floats] = []
+    readings: list[Floats] = []
     for side in range(folds):
-        scores += passes.scores(passes.learn(steps.take(fold != side)), steps.take(fold == side))
-    tail = fit_threshold(scores, step_ms=settings.step_ms, false_alarms_per_node_day=settings.false_alarms_per_node_day)
-    method = f"Weissman quantile of episode peaks (Hill), {folds}-fold cross-fitted"
-    fitted = ThresholdFit(tail.threshold, method, asdict(tail))
-    return ConsensusDetector(passes.learn(steps), _metadata(steps, settings, fitted, {"levels": _levels(tail)}))
+        readings += passes.readings(passes.learn(steps.take(fold != side)), steps, fold == side)
+    asked = settings.false_alarms_per_node_day
+    sudden, sustained = (
+        fit_threshold([each[:, column] for each in readings], step_ms=settings.step_ms, false_alarms_per_node_day=rate)
+        for column, rate in ((SUDDEN, asked * SUDDEN_SHARE), (SUSTAINED, asked * (1.0 - SUDDEN_SHARE)))
+    )
+    method = f"predictive quantile of episode peaks (Hill, Weissman), {folds}-fold cross-fitted"
+    fitted = ThresholdFit(sustained.threshold, method, asdict(sustained) | {"sudden": asdict(sudden)})
+    parameters = {"levels": _levels(sustained), "sudden_threshold": sudden.threshold}
+    return ConsensusDetector(passes.learn(steps), _metadata(steps, settings, fitted, parameters))
 
 
 def _folds(steps: NormalSteps, settings: FitSettings) -> NDArray[np.int64]:
@@ -175,21 +182,30 @@ class _Passes:
                 known[str(names[place])] = (len(models) - 1, location[place])
         return replace(model, models=tuple(models), known=known)
 
-    def scores(self, model: ConsensusModel, steps: NormalSteps) -> list[Floats]:
-        """Return each node's scores in order, as the worker would give them."""
+    def readings(self, model: ConsensusModel, steps: NormalSteps, chosen: NDArray[np.bool_]) -> list[Floats]:
+        """Return each node's readings of the chosen steps in order, float64 (n_i, 2).
+
+        See ``ConsensusDetector.readings``. All steps go through windows and baselines, so that the first chosen ones
+        have whole windows behind them.
+        """
         draft = ConsensusDetector(model, _metadata(steps, self._settings, NOT_YET, {}))
-        parts = [(windows.slots, draft.score(windows, before)) for windows, before in self._advanced(draft, steps)]
-        if not parts:
+        slots, readings = [], []
+        for start, windows, before in self._advanced(draft, steps):
+            kept = np.flatnonzero(chosen[start + windows.records])
+            if len(kept):
+                slots.append(windows.slots[kept])
+                readings.append(draft.readings(windows.take(kept), before[kept]))
+        if not slots:
             return []
-        slots, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return [scores[slots == slot] for slot in np.unique(slots)]
+        node, found = np.concatenate(slots), np.concatenate(readings)
+        return [found[node == slot] for slot in np.unique(node)]
 
     def _fleet_views(self, model: ConsensusModel, steps: NormalSteps) -> NormalViews:
         """Return views of all nodes as one that nobody knows has them, thinned to a bounded number."""
         draft = ConsensusDetector(model, _metadata(steps, self._settings, NOT_YET, {}))
         stride = max(1, len(steps.rows) // MAX_FLEET_VIEWS)
         parts: list[NormalViews] = []
-        for windows, before in self._advanced(draft, steps):
+        for _, windows, before in self._advanced(draft, steps):
             order = windows.end_ms() // self._settings.step_ms
             # Nodes take turns, so that a thinned fleet keeps all of them.
             keep = np.flatnonzero((order + windows.slots) % stride == 0)
@@ -203,19 +219,19 @@ class _Passes:
         settled = model.rule.known(1, location).astype(np.float32)
         stride = max(1, len(steps.rows) // MAX_OWN_VIEWS)
         parts: list[NormalViews] = []
-        for _, windows in self._windows(steps, 0, weight=0):
+        for _, _, windows in self._windows(steps, 0, weight=0):
             order = windows.end_ms() // self._settings.step_ms
             kept = windows.take(np.flatnonzero(order % stride == 0))
             views = draft.views(kept, np.tile(settled, (len(kept), 1)))
             parts.append(NormalViews(kept.slots, kept.end_ms() // self._settings.step_ms, views))
         return replace(self._joined(parts), stride=stride)
 
-    def _advanced(self, draft: ConsensusDetector, steps: NormalSteps) -> Iterator[tuple[WindowBatch, NodeState]]:
-        """Yield windows with the states before them, as the worker has them."""
-        for store, windows in self._windows(steps, draft.state_width):
+    def _advanced(self, draft: ConsensusDetector, steps: NormalSteps) -> Iterator[tuple[int, WindowBatch, NodeState]]:
+        """Yield windows with the step that record 0 is and the states before them, as the worker has them."""
+        for start, store, windows in self._windows(steps, draft.state_width):
             before = advance_states(draft, store, windows)
             if before is not None:
-                yield windows, before
+                yield start, windows, before
 
     def _joined(self, parts: Sequence[NormalViews]) -> NormalViews:
         if not sum(len(part.node) for part in parts):
@@ -231,7 +247,7 @@ class _Passes:
 
     def _windows(
         self, steps: NormalSteps, state_width: int, weight: int = 1
-    ) -> Iterator[tuple[WindowStore, WindowBatch]]:
+    ) -> Iterator[tuple[int, WindowStore, WindowBatch]]:
         store = WindowStore(
             len(steps.fields),
             window=self._settings.window,
@@ -242,7 +258,7 @@ class _Passes:
         for start in range(0, len(steps.rows), CHUNK):
             part = slice(start, start + CHUNK)
             nobody = np.zeros(len(steps.rows[part]), dtype=np.int32)
-            yield store, store.append(nobody, steps.keys[part], steps.ts_ms[part], steps.rows[part]).windows
+            yield start, store, store.append(nobody, steps.keys[part], steps.ts_ms[part], steps.rows[part]).windows
             self._done += weight * len(nobody)
             self._progress(min(self._done, self._total), self._total)
 

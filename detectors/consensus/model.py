@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.baseline import BaselineRule
+from detectors.consensus.bursts import JUDGED, without_burst
 from detectors.consensus.parts import Calibration, Distance, Forecast, Nearest, Part
 from detectors.consensus.views import RECENT, fading, lagged, summary
 
@@ -94,6 +95,22 @@ class ConsensusModel:
             LONG: summary(steps, np.full(steps.shape[1], 1.0 / steps.shape[1])),
             CHANGE: np.concatenate([lagged(steps), steps[:, -RECENT:]], axis=2),
         }
+
+    def readings(self, number: int, window: Floats, state: Floats) -> Floats:
+        """Return the scores that a burst has no part in, see ``bursts``: float64 (n, 2), sudden and sustained.
+
+        Args:
+            number: of the model.
+            window: float64 (n, steps, F), transformed.
+            state: float64 (n, state_width).
+        """
+        recent = self.rule.relative(window[:, -JUDGED:], state)
+        evidence = self.models[number].distance.of_steps(recent.reshape(-1, recent.shape[2])).reshape(recent.shape[:2])
+        columns = [
+            self.scores(number, self.views(without_burst(window, evidence, spare_newest=spare), state))
+            for spare in (True, False)
+        ]
+        return np.stack(columns, axis=1)
 
     def scores(self, number: int, views: Mapping[str, Floats]) -> Floats:
         """Return scores by one of the models, float64 (n,): 1 is the median of normal, e its 99th percentile."""

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.consensus.views import PARTS as VIEW_BLOCKS
 from detectors.consensus.views import fading
 
 Floats = NDArray[np.float64]
@@ -103,7 +104,7 @@ class Part(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Distance:
     """Mahalanobis distance of a summary view: unusual as a combination."""
 
@@ -117,6 +118,20 @@ class Distance:
     def pull(self, views: Floats) -> Floats:
         """See ``Part``."""
         return self.metric.pull(self.metric.standardised(views))
+
+    def of_steps(self, steps: Floats) -> Floats:
+        """Return the squared distance of each step by itself, float64 (n,), of steps (n, F), the view's first block."""
+        width = steps.shape[1]
+        centre, spread = self.metric.centre[:width], self.metric.spread[:width]
+        return np.asarray(np.sum((((steps - centre) / spread) @ self._step_whitening) ** 2, axis=1))
+
+    @cached_property
+    def _step_whitening(self) -> Floats:
+        """Whitening of a view's newest step alone: float64 (F, F), from the covariance that the metric stands for."""
+        correlation = np.linalg.inv(self.metric.whitening @ self.metric.whitening.T)
+        width = len(correlation) // VIEW_BLOCKS
+        variances, directions = np.linalg.eigh(correlation[:width, :width])
+        return directions * variances**-0.5
 
 
 @dataclass(frozen=True)

@@ -96,12 +96,14 @@ class Scored:
         scores: float64 (n,), NaN without a verdict.
         thresholds: float64 (n,), that of each row.
         about: further entries of its result.
+        flagged: bool (n,), which rows are anomalous; those whose score is above their threshold when ``None``.
     """
 
     model: str
     scores: Floats
     thresholds: Floats
     about: Mapping[str, Any]
+    flagged: NDArray[np.bool_] | None = None
 
 
 def sort_recording(columns: Columns) -> tuple[Columns, NDArray[np.int64]]:
@@ -191,7 +193,9 @@ def ranked(scores: Floats) -> Floats:
 
 
 def flagged_rows(scored: Scored) -> NDArray[np.bool_]:
-    """Return which rows pass their threshold, bool (n,); none without a verdict."""
+    """Return which rows are anomalous, bool (n,); none without a verdict."""
+    if scored.flagged is not None:
+        return scored.flagged
     return np.asarray(np.greater(scored.scores, scored.thresholds), dtype=np.bool_)
 
 

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ from hypothesis import strategies as st
 
 from detectors.artefacts import ArtefactError, read_artefact, write_artefact
 from detectors.consensus.baseline import BaselineRule
+from detectors.consensus.bursts import BURST
 from detectors.consensus.detector import ConsensusDetector
 from detectors.consensus.encoding import FILE, decode_model, encode_model
-from detectors.consensus.fit import FitError, FitSettings, fit_consensus
+from detectors.consensus.fit import FitError, FitSettings, NormalSteps, fit_consensus
+from detectors.offline import Steps, score_steps
+from detectors.protocol import Detector
 from detectors.thresholds import ThresholdError
 from features.batch import WindowBatch
 from tests.detectors.consensus_samples import FIELDS, START_MS, fitted, fleet, scored
@@ -26,24 +30,57 @@ def disturbed(nodes: int, steps: int, seed: int, at: int, column: int, factor: f
     return type(run)(run.fields, run.keys, run.ts_ms, rows, run.used, run.log), times
 
 
-@pytest.mark.parametrize(("column", "factor"), [(0, 60.0), (1, 3.0), (3, 2.0)])
-def test_a_fault_is_seen_at_its_first_step_on_nodes_the_model_never_saw(column: int, factor: float) -> None:
-    detector = fitted()
+def flagged(detector: ConsensusDetector, run: NormalSteps) -> set[tuple[str, int]]:
+    """Which steps are anomalous, by node and time."""
+    found = score_steps(cast("Detector", detector), Steps(run.keys, run.ts_ms, run.rows, 1000)).flagged
+    return {(run.keys[place], int(run.ts_ms[place])) for place in np.flatnonzero(found).tolist()}
+
+
+@pytest.mark.parametrize(("column", "factor"), [(1, 10.0), (3, 2.0)])
+def test_a_strong_fault_is_seen_at_its_first_step_on_nodes_the_model_never_saw(column: int, factor: float) -> None:
     run, times = disturbed(5, 150, 77, 100, column, factor)
 
-    scores = scored(detector, run)
+    found = flagged(fitted(), run)
 
-    assert {at for (key, at), (score, _, _) in scores.items() if key == "n0" and score > detector.threshold} >= times
-    others = [score for (key, _), (score, _, _) in scores.items() if key != "n0"]
-    assert max(others) < detector.threshold
+    assert {("n0", at) for at in times} <= found
+    assert {node for node, _ in found} == {"n0"}
+
+
+@pytest.mark.parametrize(("column", "factor"), [(0, 60.0), (1, 3.0)])
+def test_a_moderate_fault_is_seen_once_it_is_more_than_a_burst_and_a_burst_is_not(column: int, factor: float) -> None:
+    lasting, times = disturbed(5, 150, 77, 100, column, factor, length=BURST + 5)
+    burst, _ = disturbed(5, 150, 77, 100, column, factor, length=BURST)
+
+    found = flagged(fitted(), lasting)
+
+    assert min(at for _, at in found) <= min(times) + 1000 * (BURST + 1)
+    assert {node for node, _ in found} == {"n0"}
+    assert flagged(fitted(), burst) == set()
+    assert max(score for score, _, _ in scored(fitted(), burst).values()) > fitted().threshold, "its score is high"
 
 
 def test_one_second_spikes_of_the_tail_that_normal_telemetry_has_raise_no_alarm() -> None:
-    detector = fitted()
-    scores = [score for score, _, _ in scored(detector, fleet(8, 600, 1234)).values()]
+    run = fleet(8, 600, 1234)
+    scores = [score for score, _, _ in scored(fitted(), run).values()]
 
-    assert np.mean(np.array(scores) > detector.threshold) < 1e-3
+    assert flagged(fitted(), run) == set()
     assert 0.7 < np.median(scores) < 1.4, "1 is the median of normal telemetry"
+
+
+def test_a_verdict_is_its_windows_alone_to_the_bit() -> None:
+    detector = fitted(know_nodes=True)
+    run, _ = disturbed(5, 140, 77, 100, 1, 3.0, length=8)
+    each = [(window, before) for score, before, window in scored(detector, run).values() if score > 2.0]
+    assert len(each) > 8
+
+    alone = [bool(detector.confirm(window, before[None, :])[0]) for window, before in each]
+    readings = np.concatenate([detector.readings(window, before[None, :]) for window, before in each])
+
+    together = WindowBatch.stack(np.concatenate([window.tensor() for window, _ in each]))
+    states = np.stack([before for _, before in each])
+    np.testing.assert_array_equal(detector.readings(together, states), readings)
+    np.testing.assert_array_equal(detector.confirm(together, states), alone)
+    assert len(set(alone)) == 2, "some are borne out, some are not"
 
 
 @settings(max_examples=15, deadline=None)
@@ -110,6 +147,7 @@ def test_an_artefact_comes_back_to_the_bit_and_scores_the_same(tmp_path: Path) -
         at: each[0] for at, each in scored(detector, run).items()
     }
     assert (loaded.version, loaded.threshold, loaded.levels) == (detector.version, detector.threshold, detector.levels)
+    assert loaded.sudden_threshold == detector.sudden_threshold > detector.threshold
     assert loaded.threshold < loaded.levels[0] < loaded.levels[1]
 
 
@@ -160,5 +198,6 @@ def test_no_windows_give_no_scores() -> None:
     empty = WindowBatch.empty(30, len(FIELDS))
     detector = fitted()
     state = np.zeros((0, detector.state_width), dtype=np.float32)
-    assert detector.score(empty, detector.advance(empty, state, np.empty(0, dtype=np.int64))).shape == (0,)
+    before = detector.advance(empty, state, np.empty(0, dtype=np.int64))
+    assert detector.score(empty, before).shape == detector.confirm(empty, before).shape == (0,)
     assert START_MS > 0

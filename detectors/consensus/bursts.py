@@ -1,0 +1,51 @@
+"""What a high score rests on: a few bad steps, the newest one, or more than that.
+
+One second's stall of a machine is unlike anything normal, and mostly nobody's business; a weak fault is a little
+unusual for long. One threshold cannot serve both. So a score above the threshold has to be borne out by one of two
+further readings of the same window, each with a threshold of its own, from its own tail on normal telemetry:
+
+- ``sustained``: the score that is left when the ``BURST`` worst of the last ``RECENT`` steps are taken out;
+- ``sudden``: the score when the ``BURST`` worst steps before the newest one are taken out: what the newest step says
+  by itself.
+
+Of the false alarms that are asked for, a share of ``SUDDEN_SHARE`` is the sudden reading's: what is over after a second
+has to be rarer than what lasts.
+
+A step that is taken out is filled with one before it, as windows fill a step that is missing.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.consensus.views import RECENT
+
+Floats = NDArray[np.float64]
+BURST: Final = 3  # steps: a stall, its echo, and the second that a stall shares with the next
+JUDGED: Final = RECENT + BURST  # steps whose evidence is looked at
+SUDDEN_SHARE: Final = 0.25  # of the false alarms asked for
+
+
+def without_burst(window: Floats, evidence: Floats, *, spare_newest: bool) -> Floats:
+    """Return windows without the worst of their last steps.
+
+    Args:
+        window: float64 (n, steps, F), at least ``JUDGED`` steps.
+        evidence: float64 (n, JUDGED), how unusual each of the last steps is.
+        spare_newest: keep the newest step whatever it is.
+
+    Returns:
+        float64 (n, steps, F), ``BURST`` of the last ``RECENT`` steps each replaced by the last one before it that stays
+        and is no worse than they are: a burst may have begun before the last ``RECENT`` steps.
+    """
+    shape, first = window.shape[:2], window.shape[1] - JUDGED
+    candidates = evidence[:, BURST : JUDGED - 1 if spare_newest else JUDGED]
+    worst = np.argpartition(-candidates, BURST - 1, axis=1)[:, :BURST]
+    least = np.min(np.take_along_axis(candidates, worst, axis=1), axis=1, keepdims=True)
+    taken = np.zeros(shape, dtype=np.bool_)
+    np.put_along_axis(taken, worst + first + BURST, True, axis=1)
+    unfit = taken.copy()
+    unfit[:, first : first + BURST] = evidence[:, :BURST] > least
+    sources = np.maximum.accumulate(np.where(unfit, 0, np.arange(shape[1])), axis=1)
+    return np.take_along_axis(window, np.where(taken, sources, np.arange(shape[1]))[:, :, None], axis=1)

@@ -1,0 +1,70 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.consensus.bursts import BURST, JUDGED, without_burst
+from detectors.consensus.parts import Distance, fit_metric
+from detectors.consensus.views import RECENT
+
+
+def slow_without_burst(window: np.ndarray, evidence: np.ndarray, spare_newest: bool) -> np.ndarray:
+    """The same, one step after another."""
+    result = window.copy()
+    for one, scores in zip(result, evidence, strict=True):
+        first = len(one) - JUDGED
+        candidates = range(BURST, JUDGED - 1 if spare_newest else JUDGED)
+        worst = sorted(candidates, key=lambda step: -scores[step])[:BURST]
+        least = min(scores[step] for step in worst)
+        for step in sorted(worst):
+            source = step - 1
+            while source >= 0 and (source in worst or (source < BURST and scores[source] > least)):
+                source -= 1
+            one[first + step] = one[max(first + source, 0)]
+    return result
+
+
+@given(seed=st.integers(0, 2**32 - 1), steps=st.integers(JUDGED + 1, 30), spare_newest=st.booleans())
+def test_the_worst_of_the_last_steps_are_filled_with_what_came_before(
+    seed: int, steps: int, spare_newest: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    window, evidence = rng.normal(size=(4, steps, 3)), rng.random((4, JUDGED))
+
+    found = without_burst(window, evidence, spare_newest=spare_newest)
+
+    np.testing.assert_array_equal(found, slow_without_burst(window, evidence, spare_newest))
+
+
+def test_a_spared_newest_step_stays_whatever_it_is() -> None:
+    window = np.arange(30.0).reshape(1, 30, 1)
+    evidence = np.zeros((1, JUDGED))
+    evidence[0, -2:] = [5.0, 9.0]
+
+    assert without_burst(window, evidence, spare_newest=True)[0, -1, 0] == 29.0
+    assert without_burst(window, evidence, spare_newest=False)[0, -2:, 0].tolist() == [27.0, 27.0]
+
+
+def test_a_burst_that_is_about_to_leave_the_last_steps_is_not_filled_with_its_own_beginning() -> None:
+    window = np.arange(30.0).reshape(1, 30, 1)
+    for begins in range(JUDGED - BURST + 1):
+        evidence = np.zeros((1, JUDGED))
+        evidence[0, begins : begins + BURST] = [7.0, 9.0, 8.0]
+        bad = set(range(30 - JUDGED + begins, 30 - JUDGED + begins + BURST))
+
+        (found,) = without_burst(window, evidence, spare_newest=False)
+
+        assert not bad & set(found[-RECENT:, 0].astype(int).tolist()), begins
+
+
+def test_a_steps_own_distance_is_that_of_the_views_covariance_without_what_follows_it() -> None:
+    rng = np.random.default_rng(3)
+    steps = rng.normal(size=(5_000, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
+    views = np.concatenate([steps, steps + rng.normal(size=steps.shape), rng.random(steps.shape)], axis=1)
+    metric = fit_metric(views)
+
+    found = Distance(metric).of_steps(steps)
+
+    centred = (steps - metric.centre[:2]) / metric.spread[:2]
+    covariance = centred.T @ centred / len(centred) + 0.01 * np.eye(2)
+    expected = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(covariance), centred)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
