@@ -26,7 +26,7 @@ class Detector(Protocol):
         version: of the artefact, derived from all that decides a verdict.
         fields: the stream's features it takes, in order.
         window: steps in a window.
-        threshold: a window is anomalous when its score is greater.
+        threshold: scores of anomalous windows are greater.
         levels: scores above which an anomaly is a warning, and critical; both at least the threshold.
         state_width: float32 numbers a node that the detector keeps between steps; 0 for none.
     """
@@ -119,6 +119,20 @@ class Classifier(Protocol):
 
     def classify(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[str | None, float | None]]:
         """Tell each anomaly's class and the confidence in it, 0 to 1; both ``None`` when it cannot be told.
+
+        Args:
+            windows: n flagged windows.
+            before: as for ``Detector.score``.
+        """
+        ...
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A detector that can also tell of some anomalies when the incident they announce is to be expected."""
+
+    def expected_in(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[float, float] | None]:
+        """Tell in how many minutes each anomaly's incident is expected, from and to; ``None`` when it cannot be told.
 
         Args:
             windows: n flagged windows.

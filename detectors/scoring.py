@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Literal, cast
+from typing import Final, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from detectors.protocol import Classifier, Detector, NodeState, StatefulDetector, flag
+from detectors.protocol import Classifier, Detector, Foreseeing, NodeState, StatefulDetector, flag
 from detectors.silence import SilenceDetector, usual_limit_ms
 from features.batch import WindowBatch
 from features.windows import Appended, WindowStore
@@ -18,9 +18,16 @@ from schemas.outputs import Anomaly, Contribution, Source, anomaly_id
 from schemas.streams import Stream
 
 Severity = Literal["info", "warning", "critical"]
-Explained = tuple[tuple[Contribution, ...], str | None, float | None]
-"""Why a window was flagged: contributions, class, confidence in the class."""
 MAX_WINDOWS: Final = 8_192  # gathered at once: bounds the memory of a batch
+
+
+class Explained(NamedTuple):
+    """Why a window was flagged: contributions, class, confidence in the class, minutes until it is to be expected."""
+
+    contributions: tuple[Contribution, ...]
+    kind: str | None
+    confidence: float | None
+    expected_in: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class Verdicts:
     Attributes:
         detector: its name.
         model_version: of the artefact that scored.
-        threshold: a window is anomalous when its score is greater.
+        threshold: scores of anomalous windows are greater.
         records: int64 (k,), index into the decoded batch of the step that each window ends with, ascending.
         scores: float64 (k,).
         flagged: bool (k,), whether the window is anomalous, see ``detectors.protocol.flag``.
@@ -204,10 +211,13 @@ class StreamScorer:
 
 def _explain(detector: Detector, windows: WindowBatch, before: NodeState | None) -> list[Explained]:
     contributions = detector.contributions(windows, before)
-    if not isinstance(detector, Classifier):
-        return [(each, None, None) for each in contributions]
-    kinds = detector.classify(windows, before)
-    return [(each, *kind) for each, kind in zip(contributions, kinds, strict=True)]
+    kinds: Sequence[tuple[str | None, float | None]] = [(None, None)] * len(windows)
+    if isinstance(detector, Classifier):
+        kinds = detector.classify(windows, before)
+    expected: Sequence[tuple[float, float] | None] = [None] * len(windows)
+    if isinstance(detector, Foreseeing):
+        expected = detector.expected_in(windows, before)
+    return [Explained(each, *kind, ahead) for each, kind, ahead in zip(contributions, kinds, expected, strict=True)]
 
 
 def _anomaly(
@@ -219,7 +229,6 @@ def _anomaly(
     explained: Explained,
     source: Source,
 ) -> Anomaly:
-    contributions, kind, confidence = explained
     key, ts_ms = decoded.keys[record], int(decoded.ts_ms[record])
     return Anomaly(
         id=anomaly_id(detector.name, key, ts_ms),
@@ -234,10 +243,11 @@ def _anomaly(
         severity=severity(score, detector.levels),
         window_start_ms=span[0],
         window_end_ms=span[1],
-        contributions=contributions,
+        contributions=explained.contributions,
         source=source,
-        kind=kind,
-        confidence=confidence,
+        kind=explained.kind,
+        confidence=explained.confidence,
+        expected_in_minutes=explained.expected_in,
     )
 
 
