@@ -59,7 +59,17 @@ def figure_table(title: str, results: Sequence[dict[str, Any]]) -> Table:
     caption = f"{ours['events']} events, {ours['label_0_rows']} normal test rows"
     if ours.get("interval_95") and ours["label_0_rows"]:
         caption += f"; {ours['model']}: {rate_text(ours)}"
+    if ours.get("silence", {}).get("told"):
+        caption += f"\n{_silence_text(ours['silence'])}"
     return _table(title, FIGURES, results, caption)
+
+
+def _silence_text(silence: dict[str, Any]) -> str:
+    seen = {kind: each for kind, each in silence["by_kind"].items() if each["seen"]}
+    kinds = ", ".join(f"{each['seen']} of {each['faults']} {kind}" for kind, each in seen.items())
+    delay = "" if silence["median_delay_s"] is None else f", {silence['median_delay_s']:.2f} s after their start"
+    false = "" if silence["false"] is None else f"; {silence['false']} false"
+    return f"besides, {silence['told']} silences told: {kinds or 'no fault'}{delay}{false}"
 
 
 def reliability_table(title: str, results: Sequence[dict[str, Any]]) -> Table:
