@@ -52,6 +52,8 @@ class Contribution(Struct, frozen=True, gc=False):
         share: share of the score, 0 to 1; the shares of one anomaly sum to at most 1.
         value: what was measured, in the field's unit; ``None`` when there is no single value.
         expected_low, expected_high: the range that was expected, in the field's unit.
+        usual: where the field usually is on this node, in its unit; ``None`` when the detector does not say.
+        direction: "up" or "down", the side of ``usual`` that the value is on; ``None`` when neither or not said.
     """
 
     feature: Annotated[Name, Meta(description="name of the field", examples=["latency_p99"])]
@@ -59,6 +61,8 @@ class Contribution(Struct, frozen=True, gc=False):
     value: Annotated[float, Meta(description="measured, in the field's unit", examples=[88.0])] | None = None
     expected_low: Annotated[float, Meta(description="lower end of what was expected", examples=[6.0])] | None = None
     expected_high: Annotated[float, Meta(description="upper end of what was expected", examples=[9.0])] | None = None
+    usual: Annotated[float, Meta(description="where the field usually is on this node", examples=[7.2])] | None = None
+    direction: Annotated[Literal["up", "down"], coded(up=0, down=1)] | None = None
 
 
 class Anomaly(Struct, frozen=True, kw_only=True):
@@ -80,6 +84,8 @@ class Anomaly(Struct, frozen=True, kw_only=True):
         source: the record that completed the window.
         kind: anomaly class where it can be told, such as "leader_election_storm"; ``None`` is "unknown".
         confidence: confidence in ``kind``, 0 to 1.
+        expected_in_minutes: in how many minutes an incident is expected to be reported, from and to; ``None`` when it
+            has begun or nothing can be said.
     """
 
     v: Version = 1
@@ -99,6 +105,13 @@ class Anomaly(Struct, frozen=True, kw_only=True):
     source: Source
     kind: Annotated[Name, Meta(description="anomaly class; null is unknown")] | None = None
     confidence: Annotated[Rate, Meta(description="confidence in kind, 0 to 1")] | None = None
+    expected_in_minutes: (
+        Annotated[
+            tuple[Amount, Amount],
+            Meta(description="minutes until an incident is expected, from and to", examples=[[2.0, 14.0]]),
+        ]
+        | None
+    ) = None
 
 
 class Alert(Struct, frozen=True, kw_only=True):

@@ -45,7 +45,7 @@ def test_an_anomaly_survives_the_wire():
 
 def test_an_anomalys_fields_stand_in_the_contracts_order():
     order = "v id ts_ms node_id cluster region detector model_version score threshold severity window_start_ms"
-    order += " window_end_ms contributions source kind confidence"
+    order += " window_end_ms contributions source kind confidence expected_in_minutes"
     assert list(json.loads(encode(ANOMALY))) == order.split()
 
 
