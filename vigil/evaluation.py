@@ -174,7 +174,7 @@ def _loaded(choice: Choice) -> Detector:
 def asked_rate(detector: Detector) -> float | None:
     """Return the false alarms a node-day that the threshold was fitted for, where the artefact says so."""
     metadata = getattr(detector, "metadata", None)
-    asked = metadata.threshold.fit.get("asked") if isinstance(metadata, Metadata) else None
+    asked = metadata.training.get("false_alarms_per_node_day") if isinstance(metadata, Metadata) else None
     return float(asked) if isinstance(asked, int | float) else None
 
 

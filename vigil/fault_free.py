@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.artefacts import shipped
 from detectors.catalogue import detector_class
@@ -100,8 +101,8 @@ def measure_fault_free(wanted: FaultFree, say: Say = say_nothing) -> dict[str, A
     alarms: list[Alarms] = []
     verdicts: list[int] = []
     for part in parts_of(wanted):
-        for start, scores in _scored(detector, wanted, part, say):
-            alarms.append(find_alarms(scores, scores > detector.threshold, node=part.first, step=start))
+        for start, scores, flagged in _scored(detector, wanted, part, say):
+            alarms.append(find_alarms(scores, flagged, node=part.first, step=start))
             if not start:
                 verdicts += first_verdicts(scores).tolist()
     run = Run(wanted.nodes, wanted.steps, CONSENSUS.step_ms, detector.levels, asked_rate(detector))
@@ -132,8 +133,10 @@ def parts_of(wanted: FaultFree) -> Iterator[Part]:
         cluster, node = cluster + clusters, node + members
 
 
-def _scored(detector: Detector, wanted: FaultFree, part: Part, say: Say) -> Iterator[tuple[int, Scores]]:
-    """Yield the scores of a part, float64 (nodes, steps), a stretch at a time, each with its first step."""
+def _scored(
+    detector: Detector, wanted: FaultFree, part: Part, say: Say
+) -> Iterator[tuple[int, Scores, NDArray[np.bool_]]]:
+    """Yield a part a stretch at a time: its first step, scores float64 (nodes, steps), and what is flagged, bool."""
     store = open_store(detector, len(CONSENSUS.features), CONSENSUS.step_ms)
     total = wanted.nodes * wanted.steps
     for stretch, start in enumerate(range(0, wanted.steps, STRETCH_STEPS)):
@@ -148,7 +151,8 @@ def _scored(detector: Detector, wanted: FaultFree, part: Part, say: Say) -> Iter
         steps = Steps([names[place] for place in node.tolist()], ts_ms, rows, CONSENSUS.step_ms)
         found = score_steps(detector, steps, store=store, on_progress=partial(_say_done, say, done, total))
         # Without a fault no member is ever silent: each has all steps, in order of time.
-        yield start, found.scores[np.argsort(node, kind="stable")].reshape(part.nodes, length)
+        order = np.argsort(node, kind="stable").reshape(part.nodes, length)
+        yield start, found.scores[order], found.flagged[order]
 
 
 def _say_done(say: Say, before: int, total: int, done: int) -> None:

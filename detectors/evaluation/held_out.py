@@ -16,7 +16,7 @@ from detectors.consensus.fit import NormalSteps
 from detectors.evaluation.events import Rows, alarm_rate, false_alarms, rate_text
 from detectors.evaluation.metrics import rate_interval
 from detectors.offline import Steps, advanced_windows
-from detectors.protocol import Detector
+from detectors.protocol import Detector, flag
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -36,6 +36,7 @@ class Course:
         names: of the nodes, by number.
         ts_ms: int64 (n,), event time.
         scores: float64 (n,); NaN without a verdict.
+        readings: float64 (n, 2), what the thresholds were fitted on, see ``ConsensusDetector.readings``; NaN likewise.
         flagged: bool (n,), whether the step's window is anomalous.
         later: bool (n,), steps after the cut; none where the detector was fitted on all of them.
         moments_ms: int64 (t,), event times at which baselines were looked at.
@@ -49,6 +50,7 @@ class Course:
     names: tuple[str, ...]
     ts_ms: NDArray[np.int64]
     scores: Floats
+    readings: Floats
     flagged: Bools
     later: Bools
     moments_ms: NDArray[np.int64]
@@ -86,13 +88,15 @@ def follow(
     """
     names, node = np.unique(np.asarray(steps.keys), return_inverse=True)
     scores, flagged = np.full(len(steps.rows), np.nan), np.zeros(len(steps.rows), dtype=np.bool_)
+    readings = np.full((len(steps.rows), 2), np.nan)
     baselines = _Baselines(detector, len(names), steps.ts_ms)
     recording = Steps(steps.keys, steps.ts_ms, steps.rows, step_ms)
     for start, windows, before in advanced_windows(cast("Detector", detector), recording):
         if before is not None and len(windows):
             places = start + windows.records
             scores[places] = detector.score(windows, before)
-            flagged[places] = scores[places] > detector.threshold
+            readings[places] = detector.readings(windows, before)
+            flagged[places] = flag(cast("Detector", detector), windows, scores[places], before)
             baselines.look(node[places], steps.ts_ms[places], before.astype(np.float64))
         if on_progress is not None:
             on_progress(start, len(scores))
@@ -103,6 +107,7 @@ def follow(
         names=tuple(names.tolist()),
         ts_ms=steps.ts_ms,
         scores=scores,
+        readings=readings,
         flagged=flagged,
         later=later,
         moments_ms=moments_ms,

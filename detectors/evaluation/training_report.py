@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.detector import ConsensusDetector
+from detectors.consensus.fit import SUDDEN, SUSTAINED
 from detectors.evaluation.events import QUIET_STEPS
 from detectors.evaluation.held_out import HELD_OUT, Course, held_out_text
 from detectors.evaluation.plots import MS_PER_MINUTE, PANELS, Draw, draw_scores, save_plots, score_panels
@@ -47,39 +48,60 @@ def write_training_report(
     return [page, *files]
 
 
-def exceedances(course: Course, chosen: NDArray[np.bool_], levels: Floats, step_ms: int) -> Floats:
-    """Return how many episodes a node-day pass each level, float64 (k,), in the chosen steps bool (n,)."""
-    rows = chosen & np.isfinite(course.scores)
+def exceedances(
+    course: Course, values: Floats, chosen: NDArray[np.bool_], levels: Floats, step_ms: int
+) -> NDArray[np.float64]:
+    """Return how many episodes a node-day pass each level.
+
+    Args:
+        course: whose nodes they are.
+        values: float64 (n,), scores or readings of its steps, NaN without a verdict.
+        chosen: bool (n,), the steps to look at.
+        levels: float64 (k,).
+        step_ms: nominal milliseconds between a node's steps.
+
+    Returns:
+        float64 (k,).
+    """
+    rows = chosen & np.isfinite(values)
     order = np.flatnonzero(rows)[np.argsort(course.node[rows], kind="stable")]
     bounds = np.flatnonzero(np.diff(course.node[order])) + 1
-    parts = np.split(course.scores[order], bounds)
+    parts = np.split(values[order], bounds)
     counts = [sum(len(episode_peaks(part, float(level), QUIET_STEPS)) for part in parts) for level in levels]
     return np.asarray(counts, dtype=np.float64) / (max(len(order), 1) * step_ms / MS_PER_DAY)
 
 
+def _tails(detector: ConsensusDetector) -> list[tuple[str, int, dict[str, Any]]]:
+    """Return the readings that have a threshold: name, column and tail of each."""
+    fit = detector.metadata.threshold.fit
+    return [("sustained", SUSTAINED, fit), ("sudden", SUDDEN, fit["sudden"])]
+
+
 def _exceedance(new: Any, tried: ConsensusDetector, course: Course) -> Any:
-    """Draw how often each score is passed, what the fitted tail says, and where threshold and asked rate cross."""
-    fit, step_ms = tried.metadata.threshold.fit, int(tried.metadata.training["step_ms"])
-    known = course.scores[np.isfinite(course.scores)]
-    highest = max(float(known.max(initial=1.0)), 1.5 * tried.threshold)
-    levels = np.geomspace(1.0, highest, LEVELS)
-    figure = new(figsize=(7, 5), layout="tight")
-    axis = figure.subplots()
-    for chosen, label, colour in (
-        (~course.later, "fitted on", "tab:blue"),
-        (course.later, "held out", "tab:orange"),
-    ):
-        if chosen.any():
-            rate = exceedances(course, chosen, levels, step_ms)
-            axis.plot(levels[rate > 0], rate[rate > 0], color=colour, label=label, drawstyle="steps-post")
-    tail = levels[levels >= fit["tail_start"]]
-    expected = fit["peaks"] / fit["node_days"] * (tail / fit["tail_start"]) ** -fit["tail_index"]
-    axis.plot(tail, expected, color="black", linewidth=1.0, label=f"fitted tail, index {fit['tail_index']:.1f}")
-    axis.axvline(tried.threshold, color="tab:red", linestyle="--", linewidth=0.9, label="threshold")
-    axis.axhline(fit["asked"], color="grey", linestyle=":", linewidth=0.9, label="asked")
-    axis.set(xscale="log", yscale="log", xlabel="score", ylabel="episodes above it, a node-day")
-    axis.set_title("how often normal telemetry passes a score")
-    axis.legend(fontsize=8)
+    """Draw how often each reading passes each level, what its tail says, and where threshold and asked rate cross."""
+    step_ms = int(tried.metadata.training["step_ms"])
+    figure = new(figsize=(12, 5), layout="tight")
+    for axis, (name, column, tail) in zip(figure.subplots(1, 2, sharey=True), _tails(tried), strict=True):
+        values = course.readings[:, column]
+        highest = max(float(np.max(values, initial=1.0, where=np.isfinite(values))), 1.5 * tail["threshold"])
+        levels = np.geomspace(1.0, highest, LEVELS)
+        for chosen, label, colour in (
+            (~course.later, "fitted on", "tab:blue"),
+            (course.later, "held out", "tab:orange"),
+        ):
+            if chosen.any():
+                rate = exceedances(course, values, chosen, levels, step_ms)
+                axis.plot(levels[rate > 0], rate[rate > 0], color=colour, label=label, drawstyle="steps-post")
+        beyond = levels[levels >= tail["tail_start"]]
+        expected = tail["peaks"] / tail["node_days"] * (beyond / tail["tail_start"]) ** -tail["tail_index"]
+        axis.plot(beyond, expected, color="black", linewidth=1.0, label=f"fitted tail, index {tail['tail_index']:.1f}")
+        axis.axvline(tail["threshold"], color="tab:red", linestyle="--", linewidth=0.9, label="threshold")
+        axis.axhline(tail["asked"], color="grey", linestyle=":", linewidth=0.9, label="asked of it")
+        axis.set(
+            xscale="log", yscale="log", xlabel=f"{name} reading", title=f"{name}: how often normal telemetry passes"
+        )
+        axis.legend(fontsize=8)
+    figure.axes[0].set_ylabel("episodes above it, a node-day")
     return figure
 
 
@@ -149,16 +171,15 @@ def _features(detector: ConsensusDetector) -> list[str]:
 
 
 def _page(detector: ConsensusDetector, plots: list[Path]) -> str:
-    metadata, fit = detector.metadata, detector.metadata.threshold.fit
+    metadata = detector.metadata
     training, libraries = metadata.training, metadata.versions
     facts = {
         "trained on": f"{training['steps']} steps of {training['nodes']} nodes, every {training['step_ms']} ms",
         "data": f"SHA-256 {training['data_sha256']}",
         "features": ", ".join(_features(detector)),
-        "threshold": f"{detector.threshold:.4g}, for {fit['asked']:g} false alarms a node-day",
+        "threshold": f"{detector.threshold:.4g}, for {training['false_alarms_per_node_day']:g} false alarms a node-day",
         "threshold's fit": metadata.threshold.method,
-        "tail": f"index {fit['tail_index']:.3g} from {fit['peaks']} peaks above {fit['tail_start']:.3g} in "
-        f"{fit['node_days']:.3g} node-days",
+        **{f"{name} readings": _tail_text(tail) for name, _, tail in _tails(detector)},
         "warning, critical": " and ".join(f"above {level:.4g}" for level in detector.levels),
         "held out": held_out_text(metadata.metrics[HELD_OUT]),
         "libraries": ", ".join(f"{name} {version}" for name, version in libraries.items()),
@@ -173,3 +194,10 @@ def _page(detector: ConsensusDetector, plots: list[Path]) -> str:
         *(f"![{path.stem}]({path.name})" for path in plots),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _tail_text(tail: dict[str, Any]) -> str:
+    return (
+        f"above {tail['threshold']:.4g} for {tail['asked']:g} a node-day: tail index {tail['tail_index']:.3g} from "
+        f"{tail['peaks']} peaks above {tail['tail_start']:.3g} in {tail['node_days']:.3g} node-days"
+    )

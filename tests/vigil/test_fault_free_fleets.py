@@ -61,11 +61,11 @@ def test_they_are_those_of_the_same_telemetry_scored_at_once(artefact: Path) -> 
     found = measure_fault_free(FaultFree("consensus", days=0.02, nodes=8, seed=4, artefact=artefact))
     run = simulate_consensus(ConsensusFleet(2, (3, 5), name="calm"), 1728, 4, START_MS)
     detector = ConsensusDetector.load(artefact)
-    scores = score_steps(detector, Steps(run.node_ids(), run.ts_ms, run.matrix(), 1000)).scores
+    found_at_once = score_steps(detector, Steps(run.node_ids(), run.ts_ms, run.matrix(), 1000)).flagged
     assert len(run) == 8 * 1728
     episodes = 0
     for node in range(8):
-        flagged = np.flatnonzero(scores[run.node == node] > detector.threshold)
+        flagged = np.flatnonzero(found_at_once[run.node == node])
         episodes += int(np.sum(np.diff(flagged, prepend=-99) > 10))
     assert found["false_alarms"] == episodes
     assert found["node_days"] == pytest.approx(8 * 0.02)
@@ -78,7 +78,7 @@ def test_a_long_run_goes_on_with_the_nodes_it_knows(artefact: Path, monkeypatch:
     scored = [
         (start, np.isnan(scores).sum(axis=1).tolist())
         for part in parts_of(wanted)
-        for start, scores in fault_free._scored(
+        for start, scores, _ in fault_free._scored(
             ConsensusDetector.load(artefact), wanted, part, lambda *told: done.append(told)
         )
     ]

@@ -28,6 +28,7 @@ def course(scores: list[list[float]], later: int) -> Course:
         names=tuple(f"n{node}" for node in range(nodes)),
         ts_ms=np.repeat(1000 * np.arange(steps, dtype=np.int64), nodes),
         scores=rows.T.ravel(),
+        readings=np.stack([rows.T.ravel()] * 2, axis=1),
         flagged=rows.T.ravel() > LIMIT,
         later=np.repeat(np.arange(steps) >= later, nodes),
         moments_ms=np.empty(0, dtype=np.int64),
@@ -69,8 +70,9 @@ def test_the_course_is_the_workers() -> None:
     steps = fleet(4, 120, 8)
     detector = fitted()
     went = follow(detector, steps, later_part(steps.ts_ms), 1000)
-    scores = score_steps(detector, Steps(steps.keys, steps.ts_ms, steps.rows, 1000)).scores
-    np.testing.assert_array_equal(went.scores, scores)
+    scored = score_steps(detector, Steps(steps.keys, steps.ts_ms, steps.rows, 1000))
+    np.testing.assert_array_equal(went.scores, scored.scores)
+    np.testing.assert_array_equal(went.flagged, scored.flagged)
     assert went.names == ("n0", "n1", "n2", "n3")
     assert [went.names[node] for node in went.node.tolist()] == list(steps.keys)
 
@@ -157,5 +159,5 @@ def test_exceedances_are_episodes_a_node_day() -> None:
     loud[10], loud[50], loud[55], loud[120] = 3.0, 9.0, 4.0, 9.0
     made = course([loud, [1.0] * 200], later=100)
     day = 86_400 / 200
-    assert exceedances(made, ~made.later, np.array([2.0, 5.0, 10.0]), 1000).tolist() == [2 * day, day, 0.0]
-    assert exceedances(made, made.later, np.array([2.0]), 1000).tolist() == [day]
+    assert exceedances(made, made.scores, ~made.later, np.array([2.0, 5.0, 10.0]), 1000).tolist() == [2 * day, day, 0.0]
+    assert exceedances(made, made.scores, made.later, np.array([2.0]), 1000).tolist() == [day]
