@@ -185,9 +185,12 @@ class _Passes:
     def readings(self, model: ConsensusModel, steps: NormalSteps, chosen: NDArray[np.bool_]) -> list[Floats]:
         """Return each node's readings of the chosen steps in order, float64 (n_i, 2).
 
-        See ``ConsensusDetector.readings``. All steps go through windows and baselines, so that the first chosen ones
-        have whole windows behind them.
+        See ``ConsensusDetector.readings``. All steps of their nodes go through windows and baselines, so that the first
+        chosen ones have whole windows behind them.
         """
+        _, node = np.unique(np.asarray(steps.keys), return_inverse=True)
+        theirs = np.isin(node, node[chosen])
+        steps, chosen = steps.take(theirs), chosen[theirs]
         draft = ConsensusDetector(model, _metadata(steps, self._settings, NOT_YET, {}))
         slots, readings = [], []
         for start, windows, before in self._advanced(draft, steps):
@@ -197,8 +200,8 @@ class _Passes:
                 readings.append(draft.readings(windows.take(kept), before[kept]))
         if not slots:
             return []
-        node, found = np.concatenate(slots), np.concatenate(readings)
-        return [found[node == slot] for slot in np.unique(node)]
+        slot, found = np.concatenate(slots), np.concatenate(readings)
+        return [found[slot == each] for each in np.unique(slot)]
 
     def _fleet_views(self, model: ConsensusModel, steps: NormalSteps) -> NormalViews:
         """Return views of all nodes as one that nobody knows has them, thinned to a bounded number."""
