@@ -3,11 +3,12 @@
 StreamsError
  +-- StreamsConfigError       a setting cannot work; names the setting and what to write instead
  +-- TopicsError              topics cannot be listed or created
+ +-- IncidentsError           the incident topic cannot be read
  +-- WorkerFatal              the worker must end (non-zero) and be started again by the orchestrator
       +-- DeadLetterLimit     too many records of a partition are unusable: stopped before they drain away
 """
 
-__all__ = ["DeadLetterLimit", "StreamsConfigError", "StreamsError", "TopicsError", "WorkerFatal"]
+__all__ = ["DeadLetterLimit", "IncidentsError", "StreamsConfigError", "StreamsError", "TopicsError", "WorkerFatal"]
 
 
 class StreamsError(Exception):
@@ -20,6 +21,10 @@ class StreamsConfigError(StreamsError):
 
 class TopicsError(StreamsError):
     """The cluster refused to list or create topics: the message says which and why."""
+
+
+class IncidentsError(StreamsError):
+    """The incident topic cannot be read, or a record in it is no incident: the message says which and why."""
 
 
 class WorkerFatal(StreamsError):  # noqa: N818 -- it says what it does, as KafkaError.fatal() does

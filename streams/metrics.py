@@ -15,6 +15,8 @@ from streams.source import Partition
 __all__ = ["StateCollector", "StreamState", "WorkerMetrics", "WorkerState"]
 
 DELAY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
+RELIABILITY = "reliability"
+SCORE_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 BATCH_BUCKETS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
 
@@ -72,6 +74,13 @@ class WorkerMetrics:
         )
         self.scored = Counter(
             "vigil_windows_scored_total", "Windows scored.", ("stream", "detector"), registry=registry
+        )
+
+        self.reliability = Histogram(
+            "vigil_reliability_score",
+            "Probability that a node is in an incident or close to one: newest verdict of each node in a batch.",
+            buckets=SCORE_BUCKETS,
+            registry=registry,
         )
 
     def _define_state(self, registry: CollectorRegistry) -> None:
@@ -160,6 +169,9 @@ class WorkerMetrics:
         for anomaly in batch.anomalies:
             self.anomalies.labels(anomaly.detector, anomaly.severity).inc()
             self.delay.observe(max(0.0, (now_ms - anomaly.ts_ms) / 1000))
+        for verdict in batch.verdicts:
+            if verdict.detector == RELIABILITY:
+                self.reliability.observe(verdict.score)
         self.states.inc(len(batch.states))
         self.spent(batch.seconds)
 

@@ -44,6 +44,7 @@ def kafka_config(settings: Settings) -> KafkaConfig:
     kafka = settings.kafka
     topics = {name: one.topic for name, one in settings.streams.items() if one.topic is not None}
     topics |= {
+        "incidents": settings.topics.incidents,
         "anomalies": settings.topics.anomalies,
         "dead-letters": settings.topics.dead_letters,
         "state": settings.state.topic,

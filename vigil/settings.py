@@ -202,8 +202,9 @@ class StreamSettings(_Section):
 
 
 class TopicSettings(_Section):
-    """Names of the topics that are written, and how topics are created."""
+    """Names of topics beside the telemetry's, and how topics are created."""
 
+    incidents: TopicName = Field(default="dwcp.incidents", description="Reported incidents, read for training.")
     anomalies: TopicName = Field(default="dwcp.anomalies", description="Anomalies, one record a flagged window.")
     dead_letters: TopicName = Field(default="dwcp.dead-letters", description="Records that could not be used.")
     replication_factor: int = Field(
