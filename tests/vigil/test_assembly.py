@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from detectors.catalogue import load_detectors
+from schemas.streams import CONSENSUS
 from vigil.assembly import enabled_streams, kafka_config, redis_config, stream_of, worker_config
 from vigil.configuration import load_configuration
 from vigil.errors import SettingsError
+from vigil.scorers import stream_scorer
+from vigil.settings import StreamSettings
 
 
 def test_a_password_is_read_from_its_file() -> None:
@@ -85,3 +89,11 @@ def test_fields_that_cannot_be_used_are_a_settings_error() -> None:
 def test_an_unknown_stream_lists_those_there_are() -> None:
     with pytest.raises(SettingsError, match="stream 'raft' is none of consensus, node, link, compression"):
         stream_of("raft")
+
+
+def test_a_silence_within_a_gap_that_windows_carry_is_refused_with_the_settings_name() -> None:
+    detectors = load_detectors(CONSENSUS)
+    with pytest.raises(SettingsError, match=r"streams\.consensus: silence_ms is 3000: a gap that is carried"):
+        stream_scorer(CONSENSUS, StreamSettings(silence_s=3), detectors)
+    assert stream_scorer(CONSENSUS, StreamSettings(silence_s=3, gap_steps=2), detectors).silence is not None
+    assert stream_scorer(CONSENSUS, StreamSettings(silence_s=0), detectors).silence is None
