@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from streams.config import KafkaConfig
 from streams.errors import StreamsConfigError
 
-__all__ = ["admin_properties", "client_properties", "consumer_properties", "producer_properties"]
+__all__ = ["NOT_SHARED", "admin_properties", "client_properties", "consumer_properties", "producer_properties"]
 
 Properties = dict[str, str | int | float | bool]
 
@@ -29,6 +29,9 @@ OWN: Mapping[str, str] = {
 }
 
 SIDES = ("consumer.", "producer.")
+
+# A second client beside the group's member must not look like a second member of the same name.
+NOT_SHARED = frozenset({"group.instance.id", "statistics.interval.ms"})
 
 
 def client_properties(kafka: KafkaConfig, side: str) -> Properties:

@@ -17,20 +17,19 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.changelog import Restored
-from streams.kafka import Properties
+from streams.kafka import NOT_SHARED, Properties
 from streams.patience import Patience
 from streams.source import Partition
 from streams.state import Progress, SavedPartition
 from streams.state_reader import read_state
 from streams.stopping import StopRequest
 
-__all__ = ["UNSTABLE", "Recovery", "RecoveryEvents"]
+__all__ = ["UNSTABLE", "Recovery", "RecoveryEvents", "committed_offsets"]
 
 CALL_SECONDS: Final = 5.0
 STABLE_SECONDS: Final = 2.0  # how long Kafka may take to say where a group goes on, before the state topic is asked
 TOPIC_CHECKS: Final = 3  # created by the same command as the others, it may be known a moment later
 TOPIC_PAUSE_SECONDS: Final = 1.0
-NOT_SHARED: Final = frozenset({"group.instance.id", "statistics.interval.ms"})
 UNDECIDED: Final = frozenset(
     {KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT}  # noqa: SLF001 -- a public constant of the client
 )
@@ -182,7 +181,7 @@ class Recovery:
     ) -> tuple[Committed, dict[int, dict[str, SavedPartition]], bool]:
         """Return where the group goes on, what the state topic holds, and whether Kafka said the former."""
         while True:
-            stable = patience.until_done("committed", lambda: _committed(consumer, partitions, STABLE_SECONDS))
+            stable = patience.until_done("committed", lambda: committed_offsets(consumer, partitions, STABLE_SECONDS))
             if stable is not None:
                 wanted: dict[int, list[str]] = {number: [] for _, number in partitions}
                 for (topic, number), offset in stable.items():
@@ -209,7 +208,7 @@ class Recovery:
             {**self._properties, "isolation.level": "read_uncommitted"}, logger=logging.getLogger("vigil.librdkafka")
         )
         try:
-            old = patience.until_done("committed", lambda: _committed(loose, partitions, CALL_SECONDS))
+            old = patience.until_done("committed", lambda: committed_offsets(loose, partitions, CALL_SECONDS))
             if old is None:
                 return None
             patience.obstacle = UNSTABLE
@@ -261,8 +260,21 @@ class Recovery:
             )
 
 
-def _committed(consumer: Consumer, partitions: Sequence[Partition], timeout: float) -> Committed | None:
-    """Ask where the group goes on; ``None`` when a transaction over these offsets does not end in time."""
+def committed_offsets(consumer: Consumer, partitions: Sequence[Partition], timeout: float) -> Committed | None:
+    """Ask where a consumer's group goes on.
+
+    Args:
+        consumer: of the group; it need not be a member.
+        partitions: which.
+        timeout: seconds.
+
+    Returns:
+        By partition, ``None`` where nothing was ever committed; or ``None`` altogether when there was no answer in
+        time: a transaction over these offsets is open, or Kafka is away.
+
+    Raises:
+        KafkaException: Kafka refuses.
+    """
     if not partitions:
         return {}
     try:

@@ -1,20 +1,19 @@
 """Notices partitions that are assigned and do not advance although their log has more: says so, and ends the worker."""
 
+import logging
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streams.recovery import UNSTABLE
+from streams.kafka import NOT_SHARED, Properties
+from streams.recovery import UNSTABLE, committed_offsets
 from streams.source import Partition
 from streams.standstill import Look, Standstill, Stuck
 
@@ -31,46 +30,42 @@ class LogEnds:
     """Asks Kafka about logs and offsets, with a client of its own: the worker's may be what hangs.
 
     Args:
-        admin: makes the client, when it is first needed.
-        group: the consumer group.
+        properties: librdkafka properties of a consumer that reads committed records, with the worker's group.
     """
 
-    def __init__(self, admin: Callable[[], AdminClient], group: str) -> None:
-        self._make, self._group = admin, group
-        self._admin: AdminClient | None = None
+    def __init__(self, properties: Properties) -> None:
+        self._properties = {name: value for name, value in properties.items() if name not in NOT_SHARED}
+        self._client: Consumer | None = None
 
     def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Return the offset after the last committed record of each partition whose leader answers."""
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(*each): latest for each in partitions}
-        found = self._client().list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=CALL_SECONDS
-        )
-        ends = {}
-        for each, future in found.items():
+        """Return the offset after the last committed record of each partition, until one does not answer."""
+        found = {}
+        for each in partitions:
             try:
-                ends[each.topic, each.partition] = int(future.result(CALL_SECONDS + 1).offset)
-            except (KafkaException, FutureTimeoutError) as error:
-                log.debug("no end", partition=f"{each.topic}[{each.partition}]", error=str(error))
-        return ends
+                _, end = self._consumer().get_watermark_offsets(TopicPartition(*each), timeout=CALL_SECONDS)
+            except KafkaException as error:
+                log.warning("waiting for Kafka", call="watermarks", error=error.args[0].str())
+                break
+            found[each] = int(end)
+        return found
 
     def unstable(self, partitions: Sequence[Partition]) -> bool:
-        """Tell whether a transaction over the group's offsets of these partitions is open."""
-        asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*each) for each in partitions])
+        """Tell whether a transaction over the group's offsets of these partitions seems to be open."""
         try:
-            answer = self._client().list_consumer_group_offsets(
-                [asked], require_stable=True, request_timeout=CALL_SECONDS
-            )
-            found = answer[self._group].result(CALL_SECONDS + 1).topic_partitions
-        except (KafkaException, FutureTimeoutError) as error:
-            log.warning("the group's offsets are not known", error=str(error))
+            return committed_offsets(self._consumer(), partitions, CALL_SECONDS) is None
+        except KafkaException as error:
+            log.warning("the group's offsets are not known", error=error.args[0].str())
             return False
-        return any(each.error is not None and each.error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT for each in found)
 
-    def _client(self) -> AdminClient:
-        if self._admin is None:
-            self._admin = self._make()
-        return self._admin
+    def close(self) -> None:
+        """End the client."""
+        if self._client is not None:
+            self._client.close()
+
+    def _consumer(self) -> Consumer:
+        if self._client is None:
+            self._client = Consumer(self._properties, logger=logging.getLogger("vigil.librdkafka"))
+        return self._client
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +136,11 @@ class Watchdog:
 
     def _run(self) -> None:
         pause = min(MOST_SECONDS, max(LEAST_SECONDS, self._stuck_s / LOOKS))
-        while not self._closing.wait(pause):
-            try:
+        try:
+            while not self._closing.wait(pause):
                 self.turn()
-            except KafkaException as error:
-                log.warning("waiting for Kafka", error=str(error))
+        finally:
+            self._kafka.close()
 
     def _stands(self, partition: Partition, look: Look) -> bool:
         before = self._state.latest.get(partition)

@@ -10,7 +10,6 @@ from types import FrameType
 
 import structlog
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 from detectors.scoring import StreamScorer
@@ -20,7 +19,7 @@ from streams.config import KafkaConfig, RedisConfig, WorkerConfig
 from streams.dead_letters import ENVELOPE_BYTES
 from streams.errors import StreamsConfigError, WorkerFatal
 from streams.holdings import Holdings
-from streams.kafka import admin_properties, consumer_properties, producer_properties
+from streams.kafka import consumer_properties, producer_properties
 from streams.lifecycle import Drained, Failed, Lifecycle, Opened, StopRequested
 from streams.limits import LimitWatch
 from streams.monitor import Monitor
@@ -114,7 +113,7 @@ class Worker:
         )
         self._watchdog = Watchdog(
             self.monitor.looks,
-            LogEnds(lambda: AdminClient(admin_properties(kafka)), kafka.group_id),
+            LogEnds(properties),
             stuck_s=config.stuck_s,
             exit_s=config.stuck_exit_s or None,
             events=WatchdogEvents(self.monitor.metrics.stuck.set, self._give_up),
