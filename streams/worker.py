@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import FrameType
+from typing import ClassVar
 
 import structlog
 from confluent_kafka import TopicPartition
@@ -53,6 +54,9 @@ class Worker:
     Raises:
         StreamsConfigError: settings that cannot work.
     """
+
+    publisher_class: ClassVar[type[Publisher]] = Publisher
+    """How batches are published; what exactly-once costs is measured against another one."""
 
     def __init__(
         self,
@@ -101,7 +105,7 @@ class Worker:
             on_revoked=self._holdings.revoked,
         )
         self.monitor.metrics.worker.info({"name": self.name, "group": kafka.group_id})
-        self._publisher = Publisher(
+        self._publisher = self.publisher_class(
             producer_properties(
                 kafka,
                 transactional_id=transactional_id,

@@ -11,7 +11,6 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from redis import Redis
 
 from detectors.scoring import StreamScorer
-from detectors.silence import SilenceDetector
 from schemas.codec import decode_anomaly
 from schemas.dead_letters import OFFSET, PARTITION
 from schemas.outputs import Anomaly
@@ -22,6 +21,7 @@ __all__ = ["Comparison", "Expected", "compare", "read_topic", "undisturbed"]
 
 READ_SECONDS: Final = 120.0
 PREFIX: Final = "vigil:"
+TELL_CHANGES: Final = frozenset({"silence"})
 Place = tuple[int, int]
 
 
@@ -156,7 +156,7 @@ def _compare_view(view: Mapping[tuple[str, str], NodeVerdict], redis: "Redis", f
             active[verdict.severity].add(f"{detector}:{node}")
         if not stored:
             # What tells changes alone has nothing to say of a node that was quiet since Redis lost everything.
-            if verdict.severity or detector != SilenceDetector.name:
+            if verdict.severity or detector not in TELL_CHANGES:
                 found.redis_lost.append(f"{detector}:{node}")
             continue
         now = (int(stored["ts_ms"]), float(stored["score"]), stored["severity"])
