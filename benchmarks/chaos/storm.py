@@ -192,7 +192,7 @@ class Storm:
         with workers.held(name):
             workers.signal(name, signal.SIGKILL)
             began, before = time.monotonic(), world.committed()
-            wait_until(lambda: _beyond(world, before, mine), "the partitions of a killed worker to go on")
+            wait_until(lambda: world.beyond(before, mine), "the partitions of a killed worker to go on")
             self.takeover_seconds.append(round(time.monotonic() - began, 2))
             workers.run(name)
 
@@ -201,8 +201,8 @@ class Storm:
         world = self._world
         if world.cluster is not None:
             wait_until(world.cluster.whole, "the brokers to be whole")
-        before = world.committed()
-        wait_until(lambda: _beyond(world, before, set(before)), "every partition to go on")
+        before = world.offsets()
+        wait_until(lambda: world.beyond(before, set(before)), "every partition to go on")
 
     def _broker(self, fault: Fault, number: signal.Signals) -> None:
         cluster = self._world.cluster
@@ -259,11 +259,3 @@ class Storm:
             for _ in range(1 + int(3 * fault.chance[0])):
                 self._world.network.reset()
                 time.sleep(fault.between(0.1, 1.0, 1))
-
-
-def _beyond(world: World, before: dict[int, int], partitions: set[int]) -> bool:
-    try:
-        now = world.committed()
-    except KafkaException:
-        return False
-    return all(now[number] > before[number] for number in partitions)

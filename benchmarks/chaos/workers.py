@@ -120,6 +120,11 @@ class WorkerProcesses:
         except OSError:
             return {}
 
+    def said(self, name: str, words: str) -> int:
+        """Count the lines of a worker's log that hold these words."""
+        with (self._directory / f"{name}.log").open(encoding="utf-8", errors="replace") as log:
+            return sum(words in line for line in log)
+
     def drop(self, name: str) -> None:
         """Want a name no more."""
         self._slots[name].wanted = False

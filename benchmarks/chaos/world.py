@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 import uuid
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -131,6 +132,28 @@ class World:
         topic = self.kafka.topics["consensus"]
         asked = [TopicPartition(topic, number) for number in range(self.setup.partitions)]
         return {each.partition: max(0, each.offset) for each in self._looking.committed(asked, timeout=10)}
+
+    def offsets(self, timeout: float = 90.0) -> dict[int, int]:
+        """Return the same, however long Kafka takes to answer."""
+        found: dict[int, int] = {}
+
+        def answered() -> bool:
+            try:
+                found.update(self.committed())
+            except KafkaException:
+                return False
+            return True
+
+        wait_until(answered, "the group's offsets", timeout=timeout)
+        return found
+
+    def beyond(self, before: Mapping[int, int], partitions: Collection[int]) -> bool:
+        """Tell whether these partitions have gone on."""
+        try:
+            now = self.committed()
+        except KafkaException:
+            return False
+        return all(now[number] > before[number] for number in partitions)
 
     def partitions_of(self, name: str) -> set[int]:
         """Return the partitions that a worker holds, as it says."""
