@@ -102,12 +102,12 @@ class Drills:
 
     def takeover(self) -> dict[str, Any]:
         """Kill one of two workers, three times."""
-        world, seconds = self._world, []
+        world = self._world
         last = max(world.workers.names)
         world.workers.drop(last)
         world.workers.finish(last)
-        for name in [*sorted(world.workers.names), min(world.workers.names)]:
-            seconds.append(self._taken_over(name))
+        names = sorted(world.workers.names)
+        seconds = [self._taken_over(name) for name in [*names, names[0]]]
         world.workers.add(last)
         return {"seconds": seconds, "session_seconds": world.setup.session_ms / 1000}
 
