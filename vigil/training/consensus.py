@@ -85,7 +85,7 @@ def train_consensus(steps: NormalSteps, settings: FitSettings, say: Say = say_no
         skipped = ""
     except (FitError, ThresholdError) as error:
         tried, later, skipped = detector, np.zeros_like(later), f"the first {1 - SHARE:.0%} alone are too few: {error}"
-    course = follow(tried, steps, later, settings.step_ms, partial(say, f"scoring the last {SHARE:.0%}"))
+    course = follow(tried, steps, later, settings.step_ms, partial(say, f"trying it on the last {SHARE:.0%}"))
     if not skipped and not course.judged.any():
         skipped = f"no verdict in the last {SHARE:.0%}"
     found: dict[str, Any] = {"skipped": skipped}
