@@ -6,6 +6,7 @@ from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from detectors.protocol import Detector, NodeState, Scores, StatefulDetector, flag
 from features.batch import WindowBatch
@@ -106,6 +107,14 @@ def score_steps(
         explain: flagged windows to explain, the first ones.
         on_progress: called with the steps done so far.
     """
+    # As in the worker (``StreamScorer``): one thread.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _score_steps(detector, steps, store, explain, on_progress)
+
+
+def _score_steps(
+    detector: Detector, steps: Steps, store: WindowStore | None, explain: int, on_progress: Progress | None
+) -> ScoredSteps:
     scores, flagged = np.full(len(steps), np.nan), np.zeros(len(steps), dtype=np.bool_)
     explained: dict[int, tuple[Contribution, ...]] = {}
     for start, windows, before in advanced_windows(detector, steps, store):

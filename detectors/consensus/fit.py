@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from detectors.artefacts import Metadata, ThresholdFit, data_hash, library_versions
 from detectors.consensus.baseline import BaselineRule
@@ -101,9 +102,15 @@ def fit_consensus(steps: NormalSteps, settings: FitSettings, on_progress: Progre
         FitError: no node has a whole window of steps.
         ThresholdError: the recording is too short for a threshold.
     """
+    # Matrices of one node's features are small: threads that wait for each other cost several times what they give.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _fit(steps, settings, on_progress or (lambda _done, _all: None))
+
+
+def _fit(steps: NormalSteps, settings: FitSettings, progress: Progress) -> ConsensusDetector:
     fold = _folds(steps, settings)
     folds = int(fold.max()) + 1
-    passes = _Passes(settings, (folds + 1) * len(steps.rows), on_progress or (lambda _done, _all: None))
+    passes = _Passes(settings, (folds + 1) * len(steps.rows), progress)
     readings: list[Floats] = []
     for side in range(folds):
         readings += passes.readings(passes.learn(steps.take(fold != side)), steps, fold == side)
