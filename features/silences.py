@@ -130,6 +130,12 @@ class SilenceWatch:
         """Nodes that are silent now."""
         return sum(len(keys) for keys in list(self._silent.values()))
 
+    def now(self, partition: int) -> list[Silence]:
+        """Return the silences of a partition that last, as they were told; ``record`` is -1: it was another batch's."""
+        slots = self._table.tables.get(partition, {})
+        silent = sorted(self._silent.get(partition, ()))
+        return [_silence(partition, key, self._stored(slots[key]), -1) for key in silent if key in slots]
+
     def doubt(self, partition: int) -> None:
         """Forget who is silent in a partition; what is stored of its nodes tells it anew."""
         self._silent.pop(partition, None)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from features.appended import Appended, StepStatus
+from features.appended import Appended, Silence, StepStatus
 from features.batch import WindowBatch
 from features.late import replay
 from features.nodes import Label, NodeTable, Slots
@@ -215,6 +215,13 @@ class WindowStore:
     def silent_nodes(self) -> int:
         """Nodes that are silent now."""
         return self._watch.count
+
+    def silences(self, partition: int) -> list[Silence]:
+        """Return the silences of a partition that last, as they were told; ``record`` is -1: it was another batch's.
+
+        After a partition was put back, those from before are known with its next batch.
+        """
+        return self._watch.now(partition)
 
     @property
     def capacity(self) -> int:

@@ -21,7 +21,7 @@ from streams.changelog import Changelog, Restored
 from streams.dead_letters import DeadLetter
 from streams.source import Partition, Records
 from streams.state import SavedPartition, StateRecord
-from streams.verdicts import NodeVerdict, newest_verdicts, silence_verdicts
+from streams.verdicts import NodeVerdict, newest_verdicts, silence_verdicts, silent_verdicts
 
 __all__ = ["Batch", "Counts", "Processor", "StepCounts"]
 
@@ -140,6 +140,15 @@ class Processor:
         if restored.start is not None and committed is not None and restored.start < committed:
             self._replays[partition] = committed
         return restored
+
+    def silences(self, partition: Partition) -> list[NodeVerdict]:
+        """Return the verdict on each node of a partition that is silent now, as it was when the silence was told."""
+        topic, number = partition
+        scorer = self.scorers[topic]
+        if scorer.silence is None:
+            return []
+        told = [scorer.silence.anomaly(each, topic) for each in scorer.store.silences(number)]
+        return silent_verdicts(scorer.stream.name, scorer.silence, told)
 
     def drop(self, partition: Partition) -> None:
         """Forget the windows of a partition that goes to another worker."""

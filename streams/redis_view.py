@@ -130,6 +130,8 @@ class RedisView:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self.up: bool | None = None
+        self.emptied = threading.Event()
+        """Set when Redis had lost what this worker wrote; whoever repairs the view clears it."""
         self._thread = threading.Thread(target=self._run, name="redis-view", daemon=True)
 
     def start(self) -> None:
@@ -201,17 +203,20 @@ class RedisView:
 
     def _write(self, verdicts: Mapping[tuple[str, str], NodeVerdict]) -> None:
         prefix, ttl_ms = self._config.key_prefix, self._config.ttl_s * 1000
+        key = f"{prefix}worker:{self._worker}"
         pipeline = self._client.pipeline(transaction=False)
+        pipeline.exists(key)
         rows = iter(verdicts.values())
         while chunk := list(islice(rows, CHUNK_NODES)):
             pipeline.eval(WRITE_VERDICTS, 0, prefix, str(ttl_ms), msgspec.json.encode(chunk))
         pipeline.eval(DROP_LAPSED, 0, prefix, "1000")
         counters: dict[Any, Any] = {name: str(value) for name, value in self._counters().items()}
         if counters:
-            key = f"{prefix}worker:{self._worker}"
             pipeline.hset(key, mapping=counters)
             pipeline.pexpire(key, ttl_ms)
-        pipeline.execute()
+        [known, *_] = pipeline.execute()
+        if counters and not known:
+            self.emptied.set()
 
     def _bound(self) -> int:
         """Forget the verdicts that wait longest where there are too many; the caller holds the lock."""

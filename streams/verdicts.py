@@ -11,7 +11,7 @@ from detectors.silence import SilenceDetector
 from schemas.codec import Decoded
 from schemas.outputs import Anomaly
 
-__all__ = ["NodeAnomaly", "NodeVerdict", "newest_verdicts", "silence_verdicts"]
+__all__ = ["NodeAnomaly", "NodeVerdict", "newest_verdicts", "silence_verdicts", "silent_verdicts"]
 
 LARGEST_RATIO = 1e300
 
@@ -99,7 +99,21 @@ def silence_verdicts(
         returned: its records that ended a silence, each with its node's newest event time before.
         anomalies: those of the batch, other detectors' too.
     """
-    found = [
+    found = silent_verdicts(stream, detector, anomalies)
+    for record, last_ms in returned:
+        # Not before the silence, whatever the clock says, so that the view does not keep what is over.
+        at = max(int(decoded.ts_ms[record]), detector.told_ms(last_ms))
+        place = decoded.clusters[record], decoded.regions[record]
+        found.append(_of_silence(stream, detector, decoded.keys[record], at, *place))
+    newest: dict[str, NodeVerdict] = {}
+    for each in found:
+        newest[each.node] = newest[each.node].merged(each) if each.node in newest else each
+    return list(newest.values())
+
+
+def silent_verdicts(stream: str, detector: SilenceDetector, anomalies: Iterable[Anomaly]) -> list[NodeVerdict]:
+    """Turn anomalies of this detector into verdicts; those of others are left out."""
+    return [
         msgspec.structs.replace(
             _of_silence(stream, detector, anomaly.node_id, anomaly.ts_ms, anomaly.cluster, anomaly.region),
             score=anomaly.score,
@@ -110,15 +124,6 @@ def silence_verdicts(
         for anomaly in anomalies
         if anomaly.detector == detector.name
     ]
-    for record, last_ms in returned:
-        # Not before the silence, whatever the clock says, so that the view does not keep what is over.
-        at = max(int(decoded.ts_ms[record]), detector.told_ms(last_ms))
-        place = decoded.clusters[record], decoded.regions[record]
-        found.append(_of_silence(stream, detector, decoded.keys[record], at, *place))
-    newest: dict[str, NodeVerdict] = {}
-    for each in found:
-        newest[each.node] = newest[each.node].merged(each) if each.node in newest else each
-    return list(newest.values())
 
 
 def _of_silence(

@@ -31,6 +31,7 @@ from streams.recovery import Recovery, RecoveryEvents
 from streams.redis_view import RedisView
 from streams.source import Partition, Records, Source
 from streams.stopping import StopRequest
+from streams.view_repair import ViewRepair
 from streams.watchdog import LogEnds, Watchdog, WatchdogEvents, stacks
 
 __all__ = ["Worker", "run"]
@@ -126,10 +127,12 @@ class Worker:
         self._ended = threading.Event()
         self.on_hang: Callable[[], None] = lambda: None
         """Called, on another thread, when the worker had to end and did not."""
+        self._repair = None
         if redis is not None:
             self.monitor.view = RedisView(
                 redis, worker=self.name, events=self.monitor.metrics, counters=self.monitor.counters
             )
+            self._repair = ViewRepair(self.monitor.view, self._processor.silences)
 
     @property
     def lifecycle(self) -> Lifecycle:
@@ -234,6 +237,8 @@ class Worker:
         self.monitor.committed(batch)
         if self.monitor.view is not None:
             self.monitor.view.offer(batch.verdicts)
+        if self._repair is not None:
+            self._repair.committed(batch.offsets, self.lifecycle.held)
         self.monitor.health.beat()
         seconds = {"consume": consume_s, "publish": published - processed, "view": time.perf_counter() - published}
         self.monitor.metrics.spent(seconds)

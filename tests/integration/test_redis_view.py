@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
-from fleet_samples import START_MS, fleet, offline
+from fleet_samples import START_MS, Telemetry, fleet, offline
 from prometheus_client import CollectorRegistry
+from redis import Redis
 from redis_servers import free_port, redis_server
 from rig import Rig, wait_until
 
@@ -207,3 +209,31 @@ def test_an_outage_of_redis_holds_nothing_up_and_repairs_itself(rig: Rig, tmp_pa
             assert client.zcard(f"{own.key_prefix}worst:peak") == 4
             thread.worker.stop()
             thread.join()
+
+
+def test_a_redis_that_lost_everything_is_told_again_who_is_silent(rig: Rig, tmp_path: Path) -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs a redis-server of its own to kill")
+    port = free_port()
+    with redis_server(tmp_path, port) as url:
+        config = replace(rig.redis, url=url)
+        before = [each for each in fleet(4, range(60)) if each.key != b"n3"] + fleet(4, range(31))
+        rig.produce(sorted(before, key=when))
+        with rig.running(redis=config, kafka={"group_instance_id": "w"}) as thread:
+            thread.wait_for_records(len(before))
+            key = f"{rig.name}:active:critical"
+            with Redis.from_url(url, decode_responses=True) as client:
+                wait_until(lambda: client.zrange(key, 0, -1) == ["silence:n3"], "the silence")
+                told = client.hgetall(f"{rig.name}:verdict:silence:n3")
+                client.flushall()
+                after = [each for each in fleet(4, range(60, 64)) if each.key != b"n3"]
+                rig.produce(after[:3])
+                thread.wait_for_records(len(before) + 3)
+                wait_until(lambda: bool(client.exists(f"{rig.name}:worker:w")), "the loss to be noticed")
+                rig.produce(after[3:])
+                wait_until(lambda: client.zrange(key, 0, -1) == ["silence:n3"], "the silence again")
+                assert client.hgetall(f"{rig.name}:verdict:silence:n3") == told
+
+
+def when(one: Telemetry) -> int:
+    return int(msgspec.json.decode(one.value or b"")["ts_ms"])
