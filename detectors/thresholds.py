@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 MS_PER_DAY: Final = 86_400_000
-TAILS: Final = (0.99, 0.98, 0.95, 0.9, 0.8)  # quantiles of all scores at which the tail may start
+FAR_TAILS: Final = (0.9999, 0.9997, 0.999, 0.997)  # quantiles of all scores at which the tail starts, given many peaks
+MANY_PEAKS: Final = 100
+TAILS: Final = (0.99, 0.98, 0.95, 0.9, 0.8)  # and given few
 PRIOR_INDEX: Final = 5.5  # tails of scores on simulated fleets have indices of 4.5 to 6.5
 PRIOR_PEAKS: Final = 20  # peaks that this knowledge is worth
 MIN_PEAKS: Final = 10  # a tail index from fewer episodes is noise
@@ -105,11 +107,15 @@ def fit_threshold(
 def _tail(
     scores: Sequence[NDArray[np.float64]], pooled: NDArray[np.float64], quiet_steps: int
 ) -> tuple[float, NDArray[np.float64]]:
-    """Return where the tail starts and its episodes' peaks: as far out as leaves enough of them."""
-    for quantile in TAILS:
+    """Return where the tail starts and its episodes' peaks: as far out as leaves enough of them.
+
+    A power law is a law of the far tail: what is rare in another way than the bulk (a leader change) shows only there.
+    """
+    enough = [(quantile, MANY_PEAKS) for quantile in FAR_TAILS] + [(quantile, MIN_PEAKS) for quantile in TAILS]
+    for quantile, least in enough:
         start = float(np.quantile(pooled, quantile))
         peaks = np.concatenate([episode_peaks(each, start, quiet_steps) for each in scores])
-        if len(peaks) >= MIN_PEAKS:
+        if len(peaks) >= least:
             return start, peaks
     raise ThresholdError(
         f"{len(peaks)} episodes above the {TAILS[-1]:.0%} quantile of {len(pooled)} scores: a threshold needs at least "

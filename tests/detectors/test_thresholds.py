@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detectors.thresholds import ThresholdError, episode_peaks, fit_threshold
+from detectors.thresholds import PRIOR_INDEX, PRIOR_PEAKS, ThresholdError, episode_peaks, fit_threshold
 
 
 def test_exceedances_close_together_are_one_episode_with_its_highest_score() -> None:
@@ -27,6 +27,32 @@ def test_the_asked_rate_of_false_alarms_is_met_on_days_the_fit_never_saw(asked: 
     assert asked / 3 <= achieved <= asked * 3
     assert fitted.tail_index == pytest.approx(5.0, rel=0.25)
     assert fitted.node_days == pytest.approx(2.0)
+
+
+def test_what_is_rare_in_another_way_than_the_bulk_counts_where_days_of_telemetry_show_it() -> None:
+    """A light bulk, and harmless events ten times a node-day that score high: the bulk does not foretell them."""
+    rng = np.random.default_rng(8)
+
+    def telemetry(steps: int) -> np.ndarray:
+        bulk = rng.pareto(9.0, steps) + 1.0
+        return np.where(rng.random(steps) < 10 / 86_400, 3.0 * (rng.pareto(3.0, steps) + 1.0), bulk)
+
+    fitted = fit_threshold([telemetry(86_400) for _ in range(20)], step_ms=1000, false_alarms_per_node_day=1.0)
+    achieved = sum(len(episode_peaks(telemetry(86_400), fitted.threshold, 10)) for _ in range(40)) / 40
+
+    assert 0.6 <= achieved <= 1.6
+    assert fitted.peaks >= 100
+
+
+def test_the_rate_is_what_is_to_be_expected_of_recordings_of_minutes_whose_tails_differ() -> None:
+    """Their thresholds and their tails differ; a quantile at the estimated index would let through 1.6 times as many."""
+    rng = np.random.default_rng(4)
+    achieved = []
+    for index in rng.gamma(PRIOR_PEAKS, PRIOR_INDEX / PRIOR_PEAKS, 2_000):
+        fitted = fit_threshold([rng.pareto(index, 1_200) + 1.0], step_ms=1000, false_alarms_per_node_day=5.0)
+        achieved.append(86_400 * fitted.threshold**-index)
+
+    assert np.mean(achieved) == pytest.approx(5.0, rel=0.2)
 
 
 def test_a_higher_rate_gives_a_lower_threshold() -> None:
