@@ -52,6 +52,7 @@ class Network:
         self._delay_s = 0.0
         self._bytes_per_s = float("inf")
         self._traps: list[Trap] = []
+        self._servers: list[asyncio.Server] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
@@ -66,9 +67,10 @@ class Network:
 
     def stop(self) -> None:
         """Close everything."""
-        self.reset()
+        self._call(self._end()).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     def slow(self, delay_s: float, bytes_per_s: float) -> None:
         """Hold every chunk up for so long, and let no connection be faster than this; ``slow(0, inf)`` ends it."""
@@ -108,6 +110,14 @@ class Network:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for server in self._servers:
+            server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _listen(self, port: int, target: int) -> None:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
@@ -119,14 +129,14 @@ class Network:
             self._writers |= ends
             try:
                 await asyncio.gather(self._requests(reader, to_broker), self._answers(from_broker, writer))
-            except (OSError, asyncio.IncompleteReadError):
+            except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 pass  # one side is gone, so the other goes too
             finally:
                 self._writers -= ends
                 for end in ends:
                     end.transport.abort()
 
-        await asyncio.start_server(connected, HOST, port)
+        self._servers.append(await asyncio.start_server(connected, HOST, port))
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
