@@ -33,6 +33,8 @@ TIME_FOLDS: Final = 5
 MAX_KNOWN_NODES: Final = 64
 MIN_KNOWN_STEPS: Final = 200
 MIN_LOG_SCALE: Final = 0.005  # a count that never moved: any change of it is news, and weighs accordingly
+MIN_EVENT_SCALE: Final = 0.05  # a count of events that hardly ever happen: one of them is news, ten times less
+MOSTLY: Final = 0.99
 NOT_YET: Final = ThresholdFit(1e12, "none yet")  # while fitting, no step is anomalous
 SUDDEN, SUSTAINED = 0, 1  # columns of readings
 RARER: Final = (10.0, 1000.0)  # an anomaly this many times rarer than a false alarm is a warning, and critical
@@ -148,8 +150,9 @@ def fleet_scale(values: Floats, keys: Sequence[str], log: NDArray[np.bool_]) -> 
     Args:
         values: float64 (n, F), transformed.
         keys: n node ids.
-        log: bool (F,), features on a log1p scale; their scale is at least ``MIN_LOG_SCALE``. Others: at least a
-            thousandth of their overall deviation; ``MIN_LOG_SCALE`` where they never move.
+        log: bool (F,), features on a log1p scale; their scale is at least ``MIN_LOG_SCALE``, or ``MIN_EVENT_SCALE``
+            where they are zero mostly (leader changes). Others: at least a thousandth of their overall deviation;
+            ``MIN_LOG_SCALE`` where they never move.
     """
     _, node = np.unique(np.asarray(keys), return_inverse=True)
     count = np.bincount(node)[:, None]
@@ -157,7 +160,8 @@ def fleet_scale(values: Floats, keys: Sequence[str], log: NDArray[np.bool_]) -> 
     square = np.stack([np.bincount(node, column) for column in ((values - mean[node]) ** 2).T], axis=1) / count
     scale = np.sqrt(np.mean(square, axis=0))
     overall = np.std(values, axis=0)
-    least = np.where(log, MIN_LOG_SCALE, np.where(overall > 0.0, 1e-3 * overall, MIN_LOG_SCALE))
+    least_log = np.where(np.mean(values == 0.0, axis=0) > MOSTLY, MIN_EVENT_SCALE, MIN_LOG_SCALE)
+    least = np.where(log, least_log, np.where(overall > 0.0, 1e-3 * overall, MIN_LOG_SCALE))
     return np.asarray(np.maximum(scale, least), dtype=np.float64)
 
 

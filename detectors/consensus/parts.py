@@ -20,6 +20,9 @@ GROUPS: Final = 4
 RIDGE: Final = 1e-2  # added to the correlations' diagonal: directions that hardly ever moved must not decide alone
 MIN_SPREAD: Final = 0.01  # views are in scales: what strays less than this never moved, rounding aside
 TAIL: Final = 0.999  # quantile at which tails are compared
+CALM: Final = 0.5  # deviations; a column that is within them up to ``TAIL`` moves in events only
+EVENT: Final = 4.0  # deviations that the furthest of such events counts
+EVENTS_FROM: Final = 10_000  # views; of fewer, what is rarer than ``TAIL`` cannot be told from noise
 TINY: Final = 1e-9
 
 
@@ -51,7 +54,8 @@ def fit_metric(views: Floats, *, power: float = 1.0) -> Metric:
 
     Spreads are standard deviations, but no smaller than the tail asks for: what strays far now and then in normal
     operation (one-second spikes of a latency quantile) must stray further before it counts. Dimensions that never moved
-    keep the unit of their scale and stand alone.
+    keep the unit of their scale and stand alone. Of dimensions that move in rare events only (a leader change a day),
+    the furthest event seen counts ``EVENT`` deviations: known to happen, and worth a look beside something else.
 
     Args:
         views: float64 (n, D).
@@ -60,17 +64,15 @@ def fit_metric(views: Floats, *, power: float = 1.0) -> Metric:
     centre, spread = views.mean(axis=0), views.std(axis=0)
     still = spread < MIN_SPREAD
     spread = np.where(still, 1.0, spread)
-    spread = spread * _heaviness((views - centre) / spread)
+    strayed = np.abs(views - centre) / spread
+    reach = np.quantile(strayed, TAIL, axis=0)
+    events = (reach < CALM) & ~still & (len(views) >= EVENTS_FROM)
+    heaviness = np.maximum(reach / NormalDist().inv_cdf(0.5 + TAIL / 2.0), 1.0)
+    spread = spread * np.where(events, np.max(strayed, axis=0) / EVENT, heaviness)
     standardised = (views - centre) / spread
-    correlation = standardised.T @ standardised / len(views) + np.diag(still + RIDGE)
+    correlation = standardised.T @ standardised / len(views) + np.diag((still | events) + RIDGE)
     variances, directions = np.linalg.eigh(correlation)
     return Metric(centre, spread, directions * variances ** (-power / 2.0))
-
-
-def _heaviness(values: Floats) -> Floats:
-    """Return how much further each column's tail reaches than a Gaussian's of deviation 1, float64 (D,), at least 1."""
-    reach = np.quantile(np.abs(values), TAIL, axis=0)
-    return np.asarray(np.maximum(reach / NormalDist().inv_cdf(0.5 + TAIL / 2.0), 1.0), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

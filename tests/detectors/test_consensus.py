@@ -12,7 +12,15 @@ from detectors.consensus.baseline import BaselineRule
 from detectors.consensus.bursts import BURST
 from detectors.consensus.detector import ConsensusDetector
 from detectors.consensus.encoding import FILE, decode_model, encode_model
-from detectors.consensus.fit import FitError, FitSettings, NormalSteps, fit_consensus
+from detectors.consensus.fit import (
+    MIN_EVENT_SCALE,
+    MIN_LOG_SCALE,
+    FitError,
+    FitSettings,
+    NormalSteps,
+    fit_consensus,
+    fleet_scale,
+)
 from detectors.offline import Steps, score_steps
 from detectors.protocol import Detector
 from detectors.thresholds import ThresholdError
@@ -126,6 +134,15 @@ def test_a_fault_of_minutes_hardly_moves_the_baseline_and_a_change_that_stays_is
     for _ in range(721):
         state, due = rule.moved(state, np.array([[5.0]]))
     assert due.tolist() == [True]
+
+
+def test_a_count_of_rare_events_has_a_wider_scale_than_a_count_that_never_moves() -> None:
+    values = np.zeros((1000, 4))
+    values[:, 1], values[[3, 700], 2], values[:, 3] = np.log1p(3.0), np.log1p(1.0), 7.0
+
+    scale = fleet_scale(values, ["a", "b"] * 500, np.array([True, True, True, False]))
+
+    assert scale.tolist() == [MIN_EVENT_SCALE, MIN_LOG_SCALE, MIN_EVENT_SCALE, MIN_LOG_SCALE]
 
 
 def test_known_nodes_begin_with_their_own_settled_baseline_and_others_with_none() -> None:
