@@ -61,6 +61,9 @@ class RedisConfig:
         timeout_s: longest wait for Redis to connect or answer.
         flush_interval_s: shortest time between two writes; each carries only the newest verdict of every node.
         buffer_nodes: how many nodes' newest verdicts wait for Redis to come back; the longest waiting go first.
+        ssl_ca_file: authority that signed the server's certificate, PEM; the system's when ``None``.
+        ssl_certificate_file: the client's certificate, PEM, where the server asks for one.
+        ssl_key_file: the key of that certificate, PEM.
     """
 
     url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
@@ -69,6 +72,9 @@ class RedisConfig:
     timeout_s: float = 2.0
     flush_interval_s: float = 0.2
     buffer_nodes: int = 500_000
+    ssl_ca_file: str | None = None
+    ssl_certificate_file: str | None = None
+    ssl_key_file: str | None = None
 
     @property
     def address(self) -> str:

@@ -4,11 +4,20 @@ StreamsError
  +-- StreamsConfigError       a setting cannot work; names the setting and what to write instead
  +-- TopicsError              topics cannot be listed or created
  +-- IncidentsError           the incident topic cannot be read
+ +-- RebuildError             the view in Redis cannot be made again from Kafka
  +-- WorkerFatal              the worker must end (non-zero) and be started again by the orchestrator
       +-- DeadLetterLimit     too many records of a partition are unusable: stopped before they drain away
 """
 
-__all__ = ["DeadLetterLimit", "IncidentsError", "StreamsConfigError", "StreamsError", "TopicsError", "WorkerFatal"]
+__all__ = [
+    "DeadLetterLimit",
+    "IncidentsError",
+    "RebuildError",
+    "StreamsConfigError",
+    "StreamsError",
+    "TopicsError",
+    "WorkerFatal",
+]
 
 
 class StreamsError(Exception):
@@ -25,6 +34,10 @@ class TopicsError(StreamsError):
 
 class IncidentsError(StreamsError):
     """The incident topic cannot be read, or a record in it is no incident: the message says which and why."""
+
+
+class RebuildError(StreamsError):
+    """The topic from which the view in Redis is made again cannot be read: the message says which and why."""
 
 
 class WorkerFatal(StreamsError):  # noqa: N818 -- it says what it does, as KafkaError.fatal() does

@@ -13,15 +13,14 @@ from typing import Any, Protocol
 
 import msgspec
 import structlog
-from redis import Redis
-from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from streams.config import RedisConfig
+from streams.redis_client import redis_client
 from streams.verdicts import NodeVerdict
 
-__all__ = ["RedisView", "ViewEvents"]
+__all__ = ["RedisView", "ViewEvents", "add_verdicts"]
 
 log = structlog.get_logger("vigil.redis")
 
@@ -44,7 +43,7 @@ for _, row in ipairs(rows) do
     redis.call('HSET', key, 'anomaly_ts_ms', row.anomaly.ts_ms, 'anomaly_id', row.anomaly.id,
       'anomaly_score', row.anomaly.score, 'anomaly_severity', row.anomaly.severity)
   end
-  if old_ts <= row.ts_ms then
+  if not row.past and old_ts <= row.ts_ms then
     redis.call('HSET', key, 'ts_ms', row.ts_ms, 'score', row.score, 'threshold', row.threshold,
       'severity', row.severity, 'stream', row.stream, 'model_version', row.model_version,
       'cluster', row.cluster, 'region', row.region)
@@ -79,6 +78,13 @@ for _, member in ipairs(lapsed) do
 end
 return #lapsed
 """
+
+
+def add_verdicts(pipeline: Pipeline, config: RedisConfig, verdicts: Iterable[NodeVerdict]) -> None:
+    """Add to a pipeline what writes verdicts where they are newer than what is there."""
+    ttl_ms, rows = str(config.ttl_s * 1000), iter(verdicts)
+    while chunk := list(islice(rows, CHUNK_NODES)):
+        pipeline.eval(WRITE_VERDICTS, 0, config.key_prefix, ttl_ms, msgspec.json.encode(chunk))
 
 
 class ViewEvents(Protocol):
@@ -119,12 +125,7 @@ class RedisView:
         self._worker = worker
         self._events = events
         self._counters = counters
-        self._client = Redis.from_url(
-            config.url,
-            socket_timeout=config.timeout_s,
-            socket_connect_timeout=config.timeout_s,
-            retry=Retry(NoBackoff(), 0),  # a failed flush stays in the buffer: the next one is the retry
-        )
+        self._client = redis_client(config)  # a failed flush stays in the buffer: the next one is the retry
         self._lock = threading.Lock()
         self._waiting: dict[tuple[str, str], NodeVerdict] = {}
         self._wake = threading.Event()
@@ -202,18 +203,16 @@ class RedisView:
         return True
 
     def _write(self, verdicts: Mapping[tuple[str, str], NodeVerdict]) -> None:
-        prefix, ttl_ms = self._config.key_prefix, self._config.ttl_s * 1000
+        prefix = self._config.key_prefix
         key = f"{prefix}worker:{self._worker}"
         pipeline = self._client.pipeline(transaction=False)
         pipeline.exists(key)
-        rows = iter(verdicts.values())
-        while chunk := list(islice(rows, CHUNK_NODES)):
-            pipeline.eval(WRITE_VERDICTS, 0, prefix, str(ttl_ms), msgspec.json.encode(chunk))
+        add_verdicts(pipeline, self._config, verdicts.values())
         pipeline.eval(DROP_LAPSED, 0, prefix, "1000")
         counters: dict[Any, Any] = {name: str(value) for name, value in self._counters().items()}
         if counters:
             pipeline.hset(key, mapping=counters)
-            pipeline.pexpire(key, ttl_ms)
+            pipeline.pexpire(key, self._config.ttl_s * 1000)
         [known, *_] = pipeline.execute()
         if counters and not known:
             self.emptied.set()

@@ -11,7 +11,7 @@ from detectors.silence import SilenceDetector
 from schemas.codec import Decoded
 from schemas.outputs import Anomaly
 
-__all__ = ["NodeAnomaly", "NodeVerdict", "newest_verdicts", "silence_verdicts", "silent_verdicts"]
+__all__ = ["NodeAnomaly", "NodeVerdict", "anomaly_alone", "newest_verdicts", "silence_verdicts", "silent_verdicts"]
 
 LARGEST_RATIO = 1e300
 
@@ -39,6 +39,7 @@ class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         model_version: of the detector's artefact.
         cluster, region: as the record says, else empty.
         anomaly: the newest anomaly since the last write, which may be older than the verdict.
+        past: only the anomaly is told; whether it was the last word about the node is not known.
     """
 
     stream: str
@@ -53,6 +54,7 @@ class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     cluster: str
     region: str
     anomaly: NodeAnomaly | None = None
+    past: bool = False
 
     def merged(self, other: "NodeVerdict") -> "NodeVerdict":
         """Return the newer of two verdicts on one node, with the newer of their anomalies; equal times: the other's."""
@@ -124,6 +126,25 @@ def silent_verdicts(stream: str, detector: SilenceDetector, anomalies: Iterable[
         for anomaly in anomalies
         if anomaly.detector == detector.name
     ]
+
+
+def anomaly_alone(anomaly: Anomaly) -> NodeVerdict:
+    """Tell an anomaly without saying whether it is over."""
+    return NodeVerdict(
+        stream="",
+        detector=anomaly.detector,
+        node=anomaly.node_id,
+        ts_ms=anomaly.ts_ms,
+        score=anomaly.score,
+        threshold=anomaly.threshold,
+        ratio=float(_ratios(np.array([anomaly.score]), anomaly.threshold)[0]),
+        severity=anomaly.severity,
+        model_version=anomaly.model_version,
+        cluster=anomaly.cluster or "",
+        region=anomaly.region or "",
+        anomaly=_node_anomaly(anomaly),
+        past=True,
+    )
 
 
 def _of_silence(

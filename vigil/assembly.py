@@ -1,6 +1,7 @@
 """Turns settings into what the lower packages take: streams, detectors, and the worker's configuration."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from schemas.streams import STREAMS, Stream, custom_stream
@@ -74,6 +75,9 @@ def redis_config(settings: Settings) -> RedisConfig | None:
         timeout_s=redis.timeout_s,
         flush_interval_s=redis.flush_interval_s,
         buffer_nodes=redis.buffer_nodes,
+        ssl_ca_file=_text(redis.ssl_ca_file),
+        ssl_certificate_file=_text(redis.ssl_certificate_file),
+        ssl_key_file=_text(redis.ssl_key_file),
     )
 
 
@@ -111,6 +115,10 @@ def _credentials(settings: Settings) -> Mapping[str, str]:
         "ssl.key.password": read_secret(kafka.ssl_key_password, kafka.ssl_key_password_file, "kafka.ssl_key_password"),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _redis_url(redis: RedisSettings) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource
@@ -33,6 +32,8 @@ KUBERNETES_VARIABLE = re.compile(
 SECRET_NAME = re.compile(r"password|secret|token|(^|\.)ssl\.key\.pem$|jaas")
 SECRET_FIELDS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password"), ("redis", "password")})
 STARS = "****"
+# Where an address holds a password, also one that is written wrongly: before the last @, or as a parameter.
+URL_PASSWORD = re.compile(r"(?<=:)(?!//).*(?=@)|(?<=password=)[^&]*")
 
 Path_: TypeAlias = tuple[str, ...]
 
@@ -215,7 +216,7 @@ def _is_secret(path: Path_) -> bool:
 
 def _refuse_secret(path: Path_, value: object, origin: str) -> None:
     name = ".".join(path)
-    in_url = path == ("redis", "url") and isinstance(value, str) and urlsplit(value).password is not None
+    in_url = path == ("redis", "url") and isinstance(value, str) and URL_PASSWORD.search(value) is not None
     if not (in_url or _is_secret(path)):
         return
     variable = PREFIX + "__".join(part.replace(".", "_") for part in path).upper()
@@ -230,8 +231,9 @@ def _shown(path: Path_, value: object) -> Any:
     if isinstance(value, SecretStr) or (value is not None and _is_secret(path)):
         return STARS
     if path == ("redis", "url") and isinstance(value, str):
-        password = urlsplit(value).password
-        return value.replace(f":{password}@", f":{STARS}@") if password else value
+        return URL_PASSWORD.sub(STARS, value)
+    if path[:2] == ("kafka", "properties") and isinstance(value, str) and len(path) == 2:
+        return STARS  # no table: nobody knows what it holds
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value

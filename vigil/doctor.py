@@ -1,12 +1,12 @@
 """Looks at everything a worker needs, and says what is wrong and how to mend it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from importlib.util import find_spec
+from typing import Any
 
 import msgspec
-import redis
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from redis.exceptions import RedisError
 
@@ -15,6 +15,7 @@ from detectors.catalogue import load_detectors
 from schemas.streams import Stream
 from streams.config import KafkaConfig
 from streams.kafka import admin_properties
+from streams.redis_client import redis_client
 from streams.topics import configured_topics
 from vigil.assembly import enabled_streams, kafka_config, redis_config
 from vigil.errors import ServiceError
@@ -25,6 +26,7 @@ __all__ = ["Check", "Status", "broker_topics", "diagnose", "quiet_admin"]
 ANSWER_SECONDS = 5.0
 CREATE = "vigil topics create"
 OLDEST_REDIS = 5
+REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 -- public constants of the client
 
 
 class Status(StrEnum):
@@ -67,18 +69,27 @@ def diagnose(settings: Settings) -> Iterator[Check]:
     yield from _extras()
 
 
-def quiet_admin(broker: KafkaConfig) -> AdminClient:
-    """Make an admin client that leaves the words about failures to us."""
-    return AdminClient({**admin_properties(broker), "log_level": 0})
+def quiet_admin(broker: KafkaConfig, on_error: Callable[[KafkaError], None] = lambda _error: None) -> AdminClient:
+    """Make an admin client that leaves the words about failures to us; ``on_error`` is told when it is polled."""
+    properties: dict[str, Any] = {**admin_properties(broker), "log_level": 0, "error_cb": on_error}
+    return AdminClient(properties)
 
 
 def broker_topics(broker: KafkaConfig) -> dict[str, int]:
-    """Return the number of partitions of every topic there is. Raises ``ServiceError`` when Kafka does not answer."""
+    """Return the number of partitions of every topic that may be seen.
+
+    Raises:
+        ServiceError: Kafka does not answer, or refuses the password or the certificate.
+    """
+    reasons: dict[int, str] = {}
+    admin = quiet_admin(broker, lambda error: reasons.update({error.code(): error.str()}))
     try:
-        topics = quiet_admin(broker).list_topics(timeout=ANSWER_SECONDS).topics
+        topics = admin.list_topics(timeout=ANSWER_SECONDS).topics
     except KafkaException as error:
+        admin.poll(0)  # tells the reasons, of which the call itself knows none
+        told = next((reasons[code] for code in REFUSED if code in reasons), error.args[0].str())
         raise ServiceError(
-            f"Kafka at {broker.bootstrap} does not answer: {error.args[0].str()}",
+            f"Kafka at {broker.bootstrap} does not answer: {told}",
             hint="check kafka.bootstrap (--kafka), that the broker runs, and kafka.properties for TLS and SASL",
         ) from error
     return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
@@ -113,13 +124,11 @@ def _redis(settings: Settings) -> Check:
     if config is None:
         return Check("Redis", Status.OK, "switched off (redis.enabled)")
     try:
-        with redis.Redis.from_url(
-            config.url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
-        ) as client:
+        with redis_client(config, timeout_s=ANSWER_SECONDS) as client:
             version = str(client.info("server").get("redis_version", "unknown"))
     except RedisError as error:
         # The worker goes on without its view, and fills it when Redis is back.
-        fix = "check redis.url (--redis) and redis.password_file; redis.enabled = false does without the view"
+        fix = "check redis.url (--redis), its user, password and ssl files; redis.enabled = false does without the view"
         return Check("Redis", Status.WARNING, f"{config.address} does not answer: {error}", fix)
     if int(version.partition(".")[0] or 0) < OLDEST_REDIS:
         return Check("Redis", Status.WARNING, f"{config.address} is version {version}", f"use {OLDEST_REDIS} or newer")

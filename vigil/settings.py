@@ -138,6 +138,13 @@ class RedisSettings(_Section):
     username: str | None = Field(default=None, description="ACL user.")
     password: SecretStr | None = Field(default=None, description="Password; only as an environment variable.")
     password_file: Path | None = Field(default=None, description="File that holds the password.")
+    ssl_ca_file: Path | None = Field(
+        default=None, description="Authority that signed the server's certificate, PEM; the system's when not given."
+    )
+    ssl_certificate_file: Path | None = Field(
+        default=None, description="The client's certificate, PEM, where the server asks for one."
+    )
+    ssl_key_file: Path | None = Field(default=None, description="The key of that certificate, PEM.")
     key_prefix: str = Field(default="vigil:", description="First part of every key; one prefix a deployment.")
     ttl_s: int = Field(
         default=3600, ge=1, description="A node that publishes nothing for longer leaves the view, seconds."
@@ -154,12 +161,30 @@ class RedisSettings(_Section):
         parts = urlsplit(value)
         if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
             raise ValueError("a Redis address is redis://host:port/db, rediss://host:port/db or unix:///path")
+        try:
+            parts.port  # noqa: B018 -- reading it checks it
+        except ValueError:  # its text would hold what may be a part of a password
+            raise ValueError("its port is no number; in a password write # as %23, / as %2F and ? as %3F") from None
+        return value
+
+    @field_validator("ssl_ca_file", "ssl_certificate_file", "ssl_key_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("is no file")
         return value
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
         if self.password is not None and self.password_file is not None:
             raise ValueError("give password or password_file, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        given = [self.ssl_ca_file, self.ssl_certificate_file, self.ssl_key_file]
+        if any(given) and not self.url.startswith("rediss://"):
+            raise ValueError("ssl files are for an address that starts with rediss://")
         return self
 
 

@@ -150,11 +150,14 @@ class Rig:
             thread.join()
 
     def produce(self, messages: Sequence[Telemetry], **options: Any) -> None:
+        self.produce_to("consensus", messages, **options)
+
+    def produce_to(self, role: str, messages: Sequence[Telemetry], **options: Any) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap, "message.max.bytes": 16_000_000, "linger.ms": 1})
         failures: list[str] = []
         for each in messages:
             producer.produce(
-                self.topic("consensus"),
+                self.topic(role),
                 each.value,
                 each.key,
                 on_delivery=lambda error, _: failures.append(str(error)) if error else None,

@@ -203,3 +203,51 @@ def test_a_known_stream_keeps_its_fields() -> None:
 def test_a_usual_stream_can_be_switched_off() -> None:
     settings = load_configuration(None, {"streams.node.enabled": "false"}).settings
     assert [name for name, stream in settings.streams.items() if stream.enabled] == ["consensus"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://:hunter2@cache:6379/0",
+        "redis//vigil:hunter2@cache",
+        "redis://vigil:hun#hunter2@cache",
+        "redis://vigil:hunter2@cache:port",
+        "rediss://cache:6380/0?password=hunter2",
+        "http://:hunter2@cache",
+    ],
+)
+def test_a_password_in_an_address_is_shown_nowhere_also_when_the_address_is_none(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    with pytest.raises(SettingsError, match="must not stand in a flag") as refused:
+        load_configuration(None, {"redis.url": address})
+    monkeypatch.setenv("VIGIL_REDIS__URL", address)
+    try:
+        said = str(load_configuration().rows())
+    except SettingsError as error:
+        said = error.message + error.hint + repr(error)
+    assert "****" in said
+    assert "hunter2" not in said + refused.value.message + refused.value.hint
+
+
+@pytest.mark.parametrize("value", ["sasl.password=hunter2", '"sasl.password=hunter2"'])
+def test_properties_that_are_no_table_are_not_shown(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("VIGIL_KAFKA__PROPERTIES", value)
+    with pytest.raises(SettingsError, match=r"table|kafka\.properties") as caught:
+        load_configuration()
+    assert "hunter2" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"redis.url": "rediss://cache", "redis.ssl_ca_file": "absent.pem"}, "is no file"),
+        ({"redis.ssl_ca_file": "ca.pem"}, "starts with rediss://"),
+    ],
+)
+def test_tls_to_redis_needs_files_that_are_there_and_an_address_that_uses_them(
+    settings: dict[str, str], reason: str
+) -> None:
+    Path("ca.pem").touch()
+    with pytest.raises(SettingsError, match=reason):
+        load_configuration(None, settings)

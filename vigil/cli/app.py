@@ -55,6 +55,7 @@ COMMANDS = (
     Command("train", "vigil.cli.train", MODELS, "Train a detector on your own telemetry.", group=True),
     Command("evaluate", "vigil.cli.evaluate", MODELS, "Measure a detector on labelled recordings, beside baselines."),
     Command("topics", "vigil.cli.topics", CARE, "Create, list and describe the Kafka topics.", group=True),
+    Command("state", "vigil.cli.state", CARE, "Make a lost view in Redis right again from Kafka.", group=True),
     Command(
         "config", "vigil.cli.config", CARE, "Show the settings with where each came from, or check them.", group=True
     ),

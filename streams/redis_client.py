@@ -1,0 +1,31 @@
+"""Connections to Redis: one place where address, TLS and time-outs become a client."""
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from streams.config import RedisConfig
+
+__all__ = ["redis_client"]
+
+
+def redis_client(config: RedisConfig, *, timeout_s: float | None = None) -> Redis:
+    """Make a client that tries each command once; it connects with the first one.
+
+    Args:
+        config: where and as whom; the server's certificate is checked, its name as well, where the URL is ``rediss://``.
+        timeout_s: longest wait to connect or for an answer, instead of the configured one.
+    """
+    seconds = config.timeout_s if timeout_s is None else timeout_s
+    files = {
+        "ssl_ca_certs": config.ssl_ca_file,
+        "ssl_certfile": config.ssl_certificate_file,
+        "ssl_keyfile": config.ssl_key_file,
+    }
+    return Redis.from_url(
+        config.url,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        retry=Retry(NoBackoff(), 0),  # whoever calls knows better when to try again
+        **{name: file for name, file in files.items() if file is not None},
+    )
