@@ -166,9 +166,9 @@ class Drills:
     def calm(self) -> None:
         """Wait until every broker is whole and every partition goes on."""
         if self._world.cluster is not None:
-            wait_until(self._world.cluster.whole, "the brokers to be whole", timeout=180)
-        before = self._world.offsets(180)
-        wait_until(lambda: self._world.beyond(before, set(before)), "every partition to go on", timeout=180)
+            wait_until(self._world.cluster.whole, "the brokers to be whole")
+        before = self._world.offsets()
+        wait_until(lambda: self._world.beyond(before, before), "every partition to go on")
 
     def _moves(self, names: list[str]) -> int:
         return sum(self._world.workers.said(name, word) for name in names for word in MOVED)

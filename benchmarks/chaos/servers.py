@@ -20,7 +20,7 @@ __all__ = ["Broker", "Cluster", "RedisServer", "ServerError", "free_ports", "wai
 
 LAUNCHER: Final = Path(__file__).resolve().parents[3] / "shared" / "kafka" / "start"
 HOST: Final = "127.0.0.1"
-START_SECONDS: Final = 90.0
+PATIENCE_SECONDS: Final = 300.0
 REPLICATION: Final = {
     "default.replication.factor": "3",
     "offsets.topic.replication.factor": "3",
@@ -35,7 +35,7 @@ class ServerError(Exception):
     """A server cannot be started: the message says why."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout: float = START_SECONDS) -> float:
+def wait_until(condition: Callable[[], bool], what: str, *, timeout: float = PATIENCE_SECONDS) -> float:
     """Wait for a condition; returns the seconds it took. Raises ``ServerError`` when it does not come true in time."""
     began = time.monotonic()
     while not condition():

@@ -202,18 +202,18 @@ class Storm:
         if world.cluster is not None:
             wait_until(world.cluster.whole, "the brokers to be whole")
         before = world.offsets()
-        wait_until(lambda: world.beyond(before, set(before)), "every partition to go on")
+        wait_until(lambda: world.beyond(before, before), "every partition to go on")
 
     def _broker(self, fault: Fault, number: signal.Signals) -> None:
         cluster = self._world.cluster
         if cluster is None:
             raise ServerError("no brokers of the harness's own")
-        wait_until(cluster.whole, "the brokers to be whole", timeout=180)
+        wait_until(cluster.whole, "the brokers to be whole")
         broker = cluster.brokers[int(fault.chance[0] * len(cluster.brokers)) % len(cluster.brokers)]
         broker.stop(number)
         time.sleep(fault.between(0.0, 8.0, 1))
         broker.start()
-        wait_until(cluster.whole, "the brokers to be whole again", timeout=180)
+        wait_until(cluster.whole, "the brokers to be whole again")
 
     def _wipe(self, fault: Fault) -> None:
         self._world.redis.kill()

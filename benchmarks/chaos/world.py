@@ -32,7 +32,6 @@ BROKERS: Final = 3
 ROLES: Final = ("consensus", "anomalies", "dead-letters", "state")
 SHARP: Final = 1.0  # a score that every second normal window passes: verdicts enough that nothing can hide
 AT_LEAST_ONCE: Final = ("-m", "benchmarks.chaos.at_least_once")
-CAUGHT_UP_SECONDS: Final = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ class World:
         asked = [TopicPartition(topic, number) for number in range(self.setup.partitions)]
         return {each.partition: max(0, each.offset) for each in self._looking.committed(asked, timeout=10)}
 
-    def offsets(self, timeout: float = 90.0) -> dict[int, int]:
+    def offsets(self) -> dict[int, int]:
         """Return the same, however long Kafka takes to answer."""
         found: dict[int, int] = {}
 
@@ -144,7 +143,7 @@ class World:
                 return False
             return True
 
-        wait_until(answered, "the group's offsets", timeout=timeout)
+        wait_until(answered, "the group's offsets")
         return found
 
     def beyond(self, before: Mapping[int, int], partitions: Collection[int]) -> bool:
@@ -175,7 +174,7 @@ class World:
                 return False
             return all(committed[number] >= end for number, end in ends.items())
 
-        return wait_until(done, "the workers to catch up", timeout=CAUGHT_UP_SECONDS)
+        return wait_until(done, "the workers to catch up")
 
     def check(self) -> tuple[Expected, Comparison]:
         """Compare everything with an undisturbed run; the workers have ended."""
