@@ -8,6 +8,7 @@ off, and every anomaly, dead letter and entry in Redis is compared with an undis
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -91,6 +92,8 @@ def main() -> int:
         transactions=not options.without_transactions,
         keep=options.keep,
     )
+    # SIGTERM ends the servers too: as an exception, it leaves through the world's block.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         found = chaos(setup, options.faults, Console(stderr=True))
     except ServerError as error:

@@ -218,6 +218,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep data and logs of brokers and workers there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
+    # SIGTERM ends the servers too: as an exception, it leaves through the world's block.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         found = drill(Setup(seed=options.seed, keep=options.keep))
     except ServerError as error:

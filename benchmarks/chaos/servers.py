@@ -70,6 +70,8 @@ class Broker:
     ) -> None:
         self.number = number
         self.port, self.workers_port = ports[0], ports[2]
+        self.closed = False
+        """Set when the run is over: it starts no more."""
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         names = ("PLAINTEXT", "CONTROLLER", "WORKERS")
@@ -85,6 +87,8 @@ class Broker:
 
     def start(self) -> None:
         """Start the process; it goes on with the data that is there."""
+        if self.closed:
+            return
         command = [str(LAUNCHER), str(self._directory), str(self.port)]
         command += [f"{name}={value}" for name, value in self._properties.items()]
         environment = {"KAFKA_HEAP": "320m", "KAFKA_JIT": "1", **os.environ}
@@ -139,7 +143,9 @@ class Cluster:
         wait_until(lambda: self._count() == len(self.brokers), "the brokers")
 
     def stop(self) -> None:
-        """End all."""
+        """End all, for good."""
+        for broker in self.brokers:
+            broker.closed = True
         for broker in self.brokers:
             broker.stop(signal.SIGKILL)
 

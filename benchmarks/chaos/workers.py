@@ -71,7 +71,7 @@ class WorkerProcesses:
         """Start the process of a name that has none."""
         slot = self._slots[name]
         with slot.lock:
-            if slot.process is not None and slot.process.poll() is None:
+            if self._closing.is_set() or (slot.process is not None and slot.process.poll() is None):
                 return
             environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
             [slot.port] = free_ports(1)
