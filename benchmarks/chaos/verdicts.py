@@ -17,7 +17,7 @@ from schemas.outputs import Anomaly
 from streams import Processor, Records
 from streams.verdicts import NodeVerdict
 
-__all__ = ["Comparison", "Expected", "compare", "read_topic", "undisturbed"]
+__all__ = ["Comparison", "Expected", "compare", "compare_anomalies", "read_topic", "undisturbed"]
 
 READ_SECONDS: Final = 120.0
 PREFIX: Final = "vigil:"
@@ -127,7 +127,7 @@ def compare(
 ) -> Comparison:
     """Compare everything that was published, and what Redis shows now."""
     found = Comparison()
-    _compare_anomalies(expected.anomalies, [decode_anomaly(each.value() or b"") for each in anomalies], found)
+    compare_anomalies(expected.anomalies, [decode_anomaly(each.value() or b"") for each in anomalies], found)
     letters = Counter(_place(each) for each in dead_letters)
     found.dead_letters_lost += [f"{number}:{offset}" for number, offset in sorted(expected.dead_letters - set(letters))]
     found.dead_letters_repeated += [f"{at[0]}:{at[1]}" for at, n in sorted(letters.items()) for _ in range(n - 1)]
@@ -135,7 +135,8 @@ def compare(
     return found
 
 
-def _compare_anomalies(expected: Mapping[str, Anomaly], published: Iterable[Anomaly], found: Comparison) -> None:
+def compare_anomalies(expected: Mapping[str, Anomaly], published: Iterable[Anomaly], found: Comparison) -> None:
+    """Compare what was published with the right answers, by id, and note every difference."""
     seen: set[str] = set()
     for one in published:
         if one.id in seen:

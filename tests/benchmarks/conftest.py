@@ -1,0 +1,8 @@
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The benchmarks are no part of what is installed.
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
