@@ -18,7 +18,10 @@ START_SECONDS = 60.0
 
 
 class ApacheKafka:
-    """One broker; `stop` and `start` again go on with the same data and port."""
+    """One broker; `stop` and `start` again go on with the same data and port.
+
+    `environment` is the launcher's, `client` what a client needs to ask whether it answers.
+    """
 
     def __init__(self, directory: Path, **properties: str) -> None:
         if not LAUNCHER.is_file():
@@ -26,25 +29,34 @@ class ApacheKafka:
         if shutil.which("java") is None:
             pytest.skip("Apache Kafka needs Java 17 (Debian: openjdk-17-jre-headless); or give one: --kafka HOST:PORT")
         self._directory = directory
-        self._properties = properties
-        self._port = _free_pair()
+        self.properties = properties
+        self.environment: dict[str, str] = {}
+        self.client: dict[str, str] = {}
+        self.port = _free_pair()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        command = [str(LAUNCHER), str(self._directory), str(self._port)]
-        command += [f"{name}={value}" for name, value in self._properties.items()]
-        environment = {**os.environ, "KAFKA_HEAP": os.environ.get("KAFKA_HEAP", "320m")}
+        command = [str(LAUNCHER), str(self._directory), str(self.port)]
+        command += [f"{name}={value}" for name, value in self.properties.items()]
+        environment = {"KAFKA_HEAP": "320m", **os.environ, **self.environment}
         with (self._directory.parent / f"{self._directory.name}.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        try:
+            self._wait(self._process)
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
+        return self
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
-            assert self._process.poll() is None, f"Apache Kafka ended: see {self._directory}.log"
+            assert process.poll() is None, f"Apache Kafka ended: see {self._directory}.log"
             assert time.monotonic() < deadline, "Apache Kafka does not answer"
-        return self
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         process, self._process = self._process, None
@@ -54,9 +66,9 @@ class ApacheKafka:
 
     def _answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self._port), timeout=0.2).close()
-            admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-            return bool(admin.list_topics(timeout=1.0).brokers)
+            socket.create_connection(("127.0.0.1", self.port), timeout=0.2).close()
+            admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, **self.client})
+            return bool(admin.list_topics(timeout=5.0).brokers)
         except (OSError, KafkaException):
             return False
 
