@@ -1,0 +1,1 @@
+"""What the codecs and the loading of artefacts make of damaged input."""
