@@ -45,7 +45,7 @@ def test_what_is_rare_in_another_way_than_the_bulk_counts_where_days_of_telemetr
 
 
 def test_the_rate_is_what_is_to_be_expected_of_recordings_of_minutes_whose_tails_differ() -> None:
-    """Their thresholds and their tails differ; a quantile at the estimated index would let through 1.6 times as many."""
+    """A quantile at the estimated index would let through 1.6 times as many."""
     rng = np.random.default_rng(4)
     achieved = []
     for index in rng.gamma(PRIOR_PEAKS, PRIOR_INDEX / PRIOR_PEAKS, 2_000):
