@@ -17,6 +17,7 @@ from rig import WorkerThread, wait_until
 
 from schemas.codec import decode_anomaly
 from streams import KafkaConfig, Worker, WorkerConfig, admin_client
+from streams.errors import WorkerFatal
 from streams.kafka import client_properties
 from vigil.assembly import kafka_config
 from vigil.configuration import load_configuration
@@ -235,6 +236,12 @@ def test_nobody_writes_what_is_not_theirs(cluster: Cluster, user: str, topic: st
     assert refusal_of_write(cluster, user, topic) == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
+def test_a_worker_without_its_rights_ends_and_names_what_is_refused(cluster: Cluster) -> None:
+    worker = Worker([scorer()], WorkerConfig(http_port=None), cluster.config("vigil-reader"))
+    with pytest.raises(WorkerFatal, match=r"(?i)authorization"):
+        worker.run()
+
+
 @pytest.mark.parametrize("user", [each for each in USERS if each != "admin"])
 def test_no_component_deletes_a_topic(cluster: Cluster, user: str) -> None:
     admin = admin_client(cluster.config(user))
@@ -281,6 +288,7 @@ def test_a_wrong_password_is_said_and_shown_nowhere(cluster: Cluster, tmp_path: 
             said.append(line)
             if "Authentication failed" in line:
                 break
+        assert worker.poll() is None, "it waits: the password may be mended on the other side"
         worker.terminate()
         said.append(worker.communicate(timeout=40)[0])
     with pytest.raises(ServiceError, match="Authentication failed") as caught:

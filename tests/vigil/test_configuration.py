@@ -251,3 +251,8 @@ def test_tls_to_redis_needs_files_that_are_there_and_an_address_that_uses_them(
     Path("ca.pem").touch()
     with pytest.raises(SettingsError, match=reason):
         load_configuration(None, settings)
+
+
+def test_metrics_and_health_are_for_this_machine_alone_unless_set() -> None:
+    assert load_configuration().settings.metrics.host == "127.0.0.1"
+    assert load_configuration(None, {"metrics.host": "0.0.0.0"}).settings.metrics.host == "0.0.0.0"  # noqa: S104
