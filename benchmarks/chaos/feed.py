@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from vigil.disturbance import Disturbance, Outgoing, disturbed
+from vigil.errors import ServiceError
 from vigil.publisher import Publisher
 from vigil.simulator.consensus import ConsensusFleet, simulate_consensus
 
@@ -14,6 +15,7 @@ __all__ = ["Feed"]
 START_MS: Final = 1_750_000_000_000
 STRETCH_STEPS: Final = 600
 FAULTS_AN_HOUR: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
 
 
 class Feed:
@@ -51,10 +53,20 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            with Publisher(self._topic, self._properties) as publisher:
+            with self._publisher() as publisher:
                 self._publish(publisher)
         except BaseException as error:  # noqa: BLE001 -- raised again by stop
             self.error = error
+
+    def _publisher(self) -> Publisher:
+        """Open one; a topic that was made a moment ago may not be known to every broker yet."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return Publisher(self._topic, self._properties)
+            except ServiceError:
+                if time.monotonic() > deadline or self._stopping.wait(0.5):
+                    raise
 
     def _publish(self, publisher: Publisher) -> None:
         began = time.monotonic()

@@ -202,6 +202,8 @@ class World:
         wait_until(self._begun, "every partition's first commit")
 
     def _begun(self) -> bool:
+        if self.feed.error is not None:
+            raise self.feed.error
         try:
             return min(self.committed().values()) > 0
         except KafkaException:
