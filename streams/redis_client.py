@@ -1,5 +1,7 @@
 """Connections to Redis: one place where address, TLS and time-outs become a client."""
 
+from typing import Any
+
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -17,15 +19,20 @@ def redis_client(config: RedisConfig, *, timeout_s: float | None = None) -> Redi
         timeout_s: longest wait to connect or for an answer, instead of the configured one.
     """
     seconds = config.timeout_s if timeout_s is None else timeout_s
-    files = {
-        "ssl_ca_certs": config.ssl_ca_file,
-        "ssl_certfile": config.ssl_certificate_file,
-        "ssl_keyfile": config.ssl_key_file,
-    }
     return Redis.from_url(
         config.url,
         socket_timeout=seconds,
         socket_connect_timeout=seconds,
         retry=Retry(NoBackoff(), 0),  # whoever calls knows better when to try again
-        **{name: file for name, file in files.items() if file is not None},
+        **(_encryption(config) if config.url.startswith("rediss://") else {}),
     )
+
+
+def _encryption(config: RedisConfig) -> dict[str, Any]:
+    files = {
+        "ssl_ca_certs": config.ssl_ca_file,
+        "ssl_certfile": config.ssl_certificate_file,
+        "ssl_keyfile": config.ssl_key_file,
+    }
+    # Not the default of all releases of the client: a certificate of another host is none.
+    return {"ssl_check_hostname": True, **{name: file for name, file in files.items() if file is not None}}
