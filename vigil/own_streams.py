@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from schemas.streams import STREAMS
+from vigil.scorers import IDLE_STEPS
 from vigil.settings import StreamSettings
 from vigil.training_data import TrainingData
 
 __all__ = ["is_own", "stream_settings"]
 
-IDLE_STEPS: Final = 30  # a node is not forgotten within a window's time
 USUAL_IDLE_S: Final = int(StreamSettings.model_fields["idle_s"].default)
 
 
