@@ -24,6 +24,7 @@ FENCED = frozenset(
         KafkaError._FENCED,  # noqa: SLF001 -- public constants of the client
         KafkaError.PRODUCER_FENCED,
         KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.INVALID_TXN_STATE,  # the answer to a commit of a transaction that the broker has aborted meanwhile
     }
 )
 

@@ -242,7 +242,7 @@ class Publisher:
         """
         if seconds < self._expires_s:
             raise WorkerFatal(
-                f"fenced: a newer worker publishes under the same transactional id: {failure}"
+                f"fenced: a newer worker publishes under the same transactional id, or ended its transaction: {failure}"
             ) from failure
         self._count("expired")
         self._replace()

@@ -20,6 +20,7 @@ def failing(code: int, **flags: bool) -> None:
         (KafkaError._TRANSPORT, {"retriable": True, "txn_requires_abort": True}, AbortableError),
         (KafkaError._FENCED, {"fatal": True}, FencedError),
         (KafkaError.PRODUCER_FENCED, {"fatal": True}, FencedError),
+        (KafkaError.INVALID_TXN_STATE, {"fatal": True}, FencedError),
         (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, {"fatal": True}, WorkerFatal),
         (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, {}, WorkerFatal),
     ],
