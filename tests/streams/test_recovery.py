@@ -11,6 +11,7 @@ from state_log import (
     START_MS,
     STEP_MS,
     KeptByKafka,
+    Message,
     Reader,
     everything,
     fleet_log,
@@ -25,6 +26,7 @@ from state_log import (
 from detectors.scoring import StreamScorer
 from streams import StateConfig
 from streams.changelog import Restored
+from streams.changes import Changes
 from streams.state import Saved, node_key, progress_key, sort_saved
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -285,3 +287,52 @@ def test_records_chosen_from_a_batch_keep_their_envelopes() -> None:
     assert chosen.offsets.tolist() == [1, 3]
     assert chosen.keys == [log[1][0], log[3][0]]
     assert chosen.envelope(1) == ((("i", b"3"),), 3)
+
+
+def nearly_forgotten() -> list[Message]:
+    """A node that pauses for less than it takes to be forgotten, then for more, while two others leap in time."""
+    slow = [0, 1, 2, 3, 4, 11, 12, 19, 20, 21, 28, 29, 30, *range(45, 60)]
+    seconds = {"slow": slow, "a": range(0, 63, 3), "b": range(0, 63, 3)}
+    steps = sorted((second, node) for node, each in seconds.items() for second in each)
+    return [message(node, START_MS + second * STEP_MS, float(second)) for second, node in steps]
+
+
+def test_a_crash_after_any_commit_changes_no_verdict_where_the_watermark_decides() -> None:
+    """A replay must begin with the watermark of its start: with a later one the slow node would be forgotten."""
+    log = nearly_forgotten()
+    expected = everything(undisturbed({0: log}))
+    for cut in range(2, len(log), 2):
+        kafka = KeptByKafka({0: log})
+        for until in (cut, len(log)):
+            worker = Reader(kafka, StateConfig(every_steps=3))
+            worker.take(0)
+            while kafka.offsets.get(0, 0) < until:
+                batch = worker.read(Random(0), 2)
+                if batch.offsets:
+                    kafka.commit(batch)
+        assert everything(kafka.anomalies) == expected, f"after a crash at {cut}"
+
+
+def test_a_node_forgotten_after_a_restart_leaves_the_state_topic_too() -> None:
+    log = [message("gone", START_MS + step * STEP_MS, 1.0) for step in range(4)]
+    log += [message(f"n{i}", START_MS + step * STEP_MS, 1.0) for step in range(40) for i in range(3)]
+    kafka = KeptByKafka({0: log})
+    for until in (12, len(log)):
+        worker = Reader(kafka, StateConfig(every_steps=4))
+        worker.take(0)
+        while kafka.offsets.get(0, 0) < until:
+            batch = worker.read(Random(0), 3)
+            if batch.offsets:
+                kafka.commit(batch)
+        assert ("gone" in kafka.saved(0).nodes) == (until == 12)
+
+
+def test_a_node_that_is_back_after_it_was_forgotten_is_not_deleted() -> None:
+    changes = Changes(every_steps=3, replay_records=1000)
+    changes.observe(["x", "a"], 0, 2, None)
+    changes.saved(["x"])
+    assert changes.forget(["x"]) == ["x"]
+    changes.observe(["x"], 2, 3, None)
+    changes.saved(["x", "a"])
+    assert changes.start == 3
+    assert changes.deletable() == []
