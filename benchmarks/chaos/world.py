@@ -24,7 +24,7 @@ from detectors.catalogue import load_detectors
 from detectors.consensus.detector import ConsensusDetector
 from detectors.scoring import StreamScorer
 from schemas.streams import CONSENSUS
-from streams import KafkaConfig, configured_topics, ensure_topics
+from streams import KafkaConfig, TopicsError, configured_topics, ensure_topics
 
 __all__ = ["Setup", "World"]
 
@@ -194,7 +194,15 @@ class World:
             self.cluster.start()
         topics = [each for each in configured_topics(self.kafka) if each.name in self.kafka.topics.values()]
         wanted = [msgspec.structs.replace(each, partitions=self.setup.partitions) for each in topics]
-        ensure_topics(self.admin, wanted, replication=BROKERS if self.cluster is not None else -1)
+
+        def made() -> bool:
+            try:
+                ensure_topics(self.admin, wanted, replication=BROKERS if self.cluster is not None else -1)
+            except TopicsError:  # a cluster that has just formed drops connections
+                return False
+            return True
+
+        wait_until(made, "the topics")
         if self.cluster is not None:
             wait_until(self.cluster.whole, "all replicas in sync")
         self.workers.start([f"worker-{number}" for number in range(self.setup.workers)])
