@@ -8,7 +8,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.artefacts import Metadata, read_artefact, write_artefact
+from detectors.artefacts import ArtefactError, Metadata, read_artefact, write_artefact
 from detectors.consensus.encoding import FILE, decode_model, encode_model
 from detectors.consensus.kinds import RECENT, UNKNOWN, Named, columns_of, name_kinds, strengths
 from detectors.consensus.model import ConsensusModel, Floats
@@ -22,6 +22,7 @@ TILE: Final = 64  # windows
 ROWS_TILE: Final = 256
 TOP_FEATURES: Final = 5
 BAND_SCALES: Final = 2.0  # expected band: location +- this many scales
+TRAIN_AGAIN: Final = "train it again"
 
 
 class ConsensusDetector:
@@ -139,7 +140,13 @@ class ConsensusDetector:
     def load(cls, directory: Path) -> Self:
         """Read an artefact back; see ``Detector.load``."""
         artefact = read_artefact(directory, cls.name)
-        return cls(decode_model(directory, artefact.file(FILE)), artefact.metadata)
+        model, metadata = decode_model(directory, artefact.file(FILE)), artefact.metadata
+        if not np.all((model.columns >= 0) & (model.columns < len(metadata.fields))):
+            raise ArtefactError(directory, f"its model takes more fields than its {len(metadata.fields)}", TRAIN_AGAIN)
+        try:
+            return cls(model, metadata)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ArtefactError(directory, f"its parameters cannot be used ({error!r})"[:300], TRAIN_AGAIN) from error
 
     def _telling(self, windows: WindowBatch, strayed: Floats) -> NDArray[np.float32]:
         """Return the value that tells a person most, float32 (n, F).

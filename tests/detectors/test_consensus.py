@@ -2,12 +2,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.artefacts import ArtefactError, read_artefact, write_artefact
+from detectors.artefacts import ArtefactError, read_artefact, shipped, write_artefact
 from detectors.consensus.baseline import BaselineRule
 from detectors.consensus.bursts import BURST
 from detectors.consensus.detector import ConsensusDetector
@@ -196,6 +197,32 @@ def test_an_artefact_whose_weights_come_from_another_run_does_not_load(tmp_path:
     (tmp_path / "a" / FILE).write_bytes((tmp_path / "b" / FILE).read_bytes())
     with pytest.raises(ArtefactError, match=r"checksum|bytes"):
         ConsensusDetector.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"levels": []},
+        {"levels": {}},
+        {"levels": [[], 1.0]},
+        {"sudden_threshold": {}},
+        {"sudden_threshold": "high"},
+    ],
+)
+def test_parameters_that_cannot_be_used_are_refused_though_their_checksum_is_right(
+    tmp_path: Path, odd: dict[str, object]
+) -> None:
+    whole = read_artefact(shipped("consensus"), "consensus")
+    write_artefact(tmp_path, msgspec.structs.replace(whole.metadata, parameters=odd), whole.files)
+    with pytest.raises(ArtefactError, match="parameters cannot be used"):
+        ConsensusDetector.load(tmp_path)
+
+
+def test_a_model_of_more_fields_than_its_metadata_names_is_refused(tmp_path: Path) -> None:
+    whole = read_artefact(shipped("consensus"), "consensus")
+    write_artefact(tmp_path, msgspec.structs.replace(whole.metadata, fields=("queue_depth",)), whole.files)
+    with pytest.raises(ArtefactError, match="more fields than its 1"):
+        ConsensusDetector.load(tmp_path)
 
 
 def test_too_little_to_learn_from_is_said_in_words() -> None:
