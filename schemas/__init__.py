@@ -11,6 +11,7 @@ from schemas.outputs import (
     Contribution,
     Severity,
     Source,
+    alert_fingerprint,
     alert_id,
     anomaly_id,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Source",
     "Stream",
     "Topic",
+    "alert_fingerprint",
     "alert_id",
     "anomaly_id",
     "custom_stream",

@@ -234,6 +234,11 @@ def anomaly_id(detector: str, key: str, ts_ms: int) -> str:
     return _digest(detector, key, str(ts_ms))
 
 
+def alert_fingerprint(scope: str, started_ms: int) -> str:
+    """Name the alert of a scope (``cluster:NAME`` or ``node:ID``) that began at this event time."""
+    return _digest("alert", scope, str(started_ms))
+
+
 def alert_id(fingerprint: str, change: int) -> str:
     """Name the ``change``-th change (from 0) of the alert with this fingerprint, 32 hexadecimal digits."""
     return _digest(fingerprint, str(change))

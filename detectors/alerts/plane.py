@@ -1,0 +1,119 @@
+"""Alerts of a whole fleet: puts anomalies in order of event time, whatever order they come in, and scopes apart."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from detectors.alerts.evidence import ratio
+from detectors.alerts.machine import acknowledge, advance, apply, fingerprint
+from detectors.alerts.policy import SEVERITIES, Policy
+from detectors.alerts.state import OPEN, Phase, Scope
+from schemas.outputs import Alert, Anomaly
+
+_SLOT_MS: Final = 1_000
+
+Order = tuple[int, int, float, str, str]
+Slots = dict[int, dict[str, Anomaly]]
+
+
+def scope_name(anomaly: Anomaly) -> str:
+    """Name what an anomaly's alert is of: its cluster, or the node alone."""
+    return f"node:{anomaly.node_id}" if anomaly.cluster is None else f"cluster:{anomaly.cluster}"
+
+
+class AlertPlane:
+    """Anomalies and event time in, changes of alerts out.
+
+    The changes are a function of the anomalies that were observed before their time passed: neither the order in which
+    they came nor how often time was advanced makes a difference. An anomaly observed after its time has passed counts
+    as of now; the same anomaly observed again does not count.
+    """
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        """Make a plane without alerts; ``policy`` is the default one when ``None``."""
+        self.policy = policy or Policy()
+        self.overflow = 0
+        """Anomalies that were only counted: more came at once than ``Policy.undecided`` allows."""
+        self._scopes: dict[str, Scope] = {}
+        self._waiting: dict[str, Slots] = {}
+        self._now_ms = 0
+
+    def observe(self, anomaly: Anomaly) -> None:
+        """Take in an anomaly; it is decided when its time passes."""
+        slots = self._waiting.setdefault(scope_name(anomaly), {})
+        slot = slots.setdefault(anomaly.ts_ms // _SLOT_MS, {})
+        slot[anomaly.id] = anomaly
+        if len(slot) >= 2 * self.policy.undecided:
+            self._trim(slot)
+        if len(slots) > self.policy.undecided_s:
+            self.overflow += len(slots.pop(max(slots)))
+
+    def advance(self, to_ms: int) -> list[Alert]:
+        """Let event time pass to ``to_ms`` (epoch, milliseconds; never backwards) and return what changed, in order.
+
+        Changes are in order of ``updated_ms``, then of fingerprint and number.
+        """
+        before, self._now_ms = self._now_ms, max(self._now_ms, to_ms)
+        changes: list[Alert] = []
+        for name in [*self._waiting]:
+            scope = self._scopes.get(name)
+            if scope is None:
+                scope = self._scopes[name] = Scope(name, now_ms=before)
+            for anomaly in self._due(name):
+                changes += apply(scope, self.policy, anomaly)
+        for scope in self._scopes.values():
+            changes += advance(scope, self.policy, self._now_ms)
+        self._forget()
+        return sorted(changes, key=lambda alert: (alert.updated_ms, alert.fingerprint))
+
+    def acknowledge(self, name: str) -> bool:
+        """Say that a person has the alert with this fingerprint; ``False`` when it is not firing."""
+        found = (scope for scope in self._scopes.values() if scope.phase in OPEN and fingerprint(scope) == name)
+        return any(acknowledge(scope) for scope in found)
+
+    def scopes(self) -> Iterator[Scope]:
+        """Yield what is remembered, to be stored; waiting anomalies are not in it."""
+        yield from self._scopes.values()
+
+    def restore(self, scope: Scope) -> None:
+        """Put back what was stored."""
+        self._scopes[scope.name] = scope
+        self._now_ms = max(self._now_ms, scope.now_ms)
+
+    def _due(self, name: str) -> list[Anomaly]:
+        slots = self._waiting[name]
+        past = [place for place in slots if place * _SLOT_MS <= self._now_ms]
+        due: list[Anomaly] = []
+        for place in past:
+            slot = slots[place]
+            self._trim(slot)
+            ready = [anomaly for anomaly in slot.values() if anomaly.ts_ms <= self._now_ms]
+            for anomaly in ready:
+                del slot[anomaly.id]
+            if not slot:
+                del slots[place]
+            due += ready
+        if not slots:
+            del self._waiting[name]
+        return sorted(due, key=_order)
+
+    def _trim(self, slot: dict[str, Anomaly]) -> None:
+        """Keep the worst of a second."""
+        beyond = sorted(slot.values(), key=lambda anomaly: _order(anomaly)[1:])[self.policy.undecided :]
+        for anomaly in beyond:
+            del slot[anomaly.id]
+        self.overflow += len(beyond)
+
+    def _forget(self) -> None:
+        gone = [
+            name
+            for name, scope in self._scopes.items()
+            if scope.phase is Phase.QUIET
+            and self._now_ms - max(scope.newest.values(), default=0) > self.policy.forget_ms
+        ]
+        for name in gone:
+            del self._scopes[name]
+
+
+def _order(anomaly: Anomaly) -> Order:
+    """Order of event time, the worst of one time first; what an anomaly says decides, not where it came from."""
+    return (anomaly.ts_ms, -SEVERITIES.index(anomaly.severity), -ratio(anomaly), anomaly.node_id, anomaly.detector)
