@@ -30,7 +30,7 @@ _DIRECTLY: Final[Mapping[str, tuple[str, ...]]] = {
     LIAR: ("leader_election_storm", OWN_COUNT),
     PEER_MISSING: (SLOW, UNUSUAL),
     "leader_election_storm": (LEADER_CHANGED,),
-    "network_congestion": ("leader_election_storm",),
+    "network_congestion": (SLOW, UNUSUAL),
     "queue_overflow": (SLOW, UNUSUAL, OWN_COUNT),
     LEADER_CHANGED: (SLOW, UNUSUAL),
     OWN_COUNT: (SLOW, UNUSUAL),

@@ -1,6 +1,6 @@
 """The times and levels that decide when an alert opens, how long it stays, and how much is remembered of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from schemas.outputs import Severity
@@ -41,20 +41,10 @@ class Policy:
         """Raise ``ValueError`` when a setting is out of range."""
         if self.open_at not in SEVERITIES:
             raise ValueError(f"open_at is {self.open_at!r}: give one of {', '.join(SEVERITIES)}")
-        times = (
-            "confirm_ms",
-            "hold_ms",
-            "reopen_ms",
-            "flapping_ms",
-            "explain_ms",
-            "forget_ms",
-            "members",
-            "undecided",
-            "undecided_s",
-        )
-        for name in times:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name != "open_at" and value < 1:
+                raise ValueError(f"{each.name} is {value}: give at least 1")
         if self.reopen_ms < self.hold_ms:
             raise ValueError(f"reopen_ms {self.reopen_ms} is less than hold_ms {self.hold_ms}: give at least that")
         if self.flapping_ms < self.reopen_ms:
