@@ -114,7 +114,7 @@ def _opens(scope: Scope, policy: Policy, level: Severity | None) -> bool:
         return False
     burst, scope.burst = scope.burst, None
     sign, _ = diagnose(burst.members.values())
-    if scope.alert is not None and scope.told is not None and are_related(scope.told.sign, sign):
+    if scope.alert is not None and scope.told is not None and any(are_related(said, sign) for said in scope.told.signs):
         join(scope.alert, burst)
         scope.told.returns += 1
         scope.told.fired_ms = scope.now_ms
@@ -175,5 +175,6 @@ def _change(scope: Scope) -> Alert:
         runbook=runbook(sign),
     )
     told.changes += 1
+    told.signs = tuple(sorted({*told.signs, sign}))
     told.sign, told.node_id, told.at_ms, told.looked_ms = sign, origin.node_id, scope.now_ms, scope.now_ms
     return change

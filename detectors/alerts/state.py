@@ -79,6 +79,7 @@ class Told(Struct):
         changes: said so far.
         returns: times that it fired again.
         sign, node_id: likely cause.
+        signs: every likely cause that was said in its life.
         at_ms: when.
         looked_ms: when the likely cause was last looked at.
     """
@@ -89,6 +90,7 @@ class Told(Struct):
     returns: int = 0
     sign: str = ""
     node_id: str = ""
+    signs: tuple[str, ...] = ()
     at_ms: int = NEVER
     looked_ms: int = NEVER
 
