@@ -55,16 +55,22 @@ class ScoredSteps:
     explained: dict[int, tuple[Contribution, ...]]
 
 
-def open_store(detector: Detector, features: int, step_ms: int) -> WindowStore:
+def open_store(detector: Detector, features: int, step_ms: int, *, gap_steps: int = 5) -> WindowStore:
     """Open the windows and states of a recording that comes in parts, see ``score_steps``.
 
     Args:
         detector: whose windows and states they are.
         features: numbers in a step.
         step_ms: nominal milliseconds between a node's steps.
+        gap_steps: missing steps that are carried.
     """
     return WindowStore(
-        features, window=detector.window, step_ms=step_ms, idle_ms=NEVER_MS, state_width=detector.state_width
+        features,
+        window=detector.window,
+        step_ms=step_ms,
+        gap_steps=gap_steps,
+        idle_ms=NEVER_MS,
+        state_width=detector.state_width,
     )
 
 

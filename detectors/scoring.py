@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from detectors.protocol import Classifier, Detector, Foreseeing, NodeState, StatefulDetector, flag
-from detectors.silence import SilenceDetector, usual_limit_ms
+from detectors.silence import USUAL_GAP_STEPS, SilenceDetector, usual_limit_ms
 from features.batch import WindowBatch
 from features.windows import Appended, WindowStore
 from schemas.codec import Decoded
@@ -79,7 +79,7 @@ class StreamScorer:
         detectors: Sequence[Detector],
         *,
         step_ms: int | None = None,
-        gap_steps: int = 5,
+        gap_steps: int | None = None,
         late_steps: int = 5,
         idle_ms: int = 1_800_000,
         silence_ms: int | None = None,
@@ -91,7 +91,8 @@ class StreamScorer:
             stream: what the records are.
             detectors: those to run, all for this stream's features and one window length.
             step_ms: nominal milliseconds between a node's steps; the stream's own when ``None``.
-            gap_steps: missing steps that are carried; a longer gap starts the window again.
+            gap_steps: missing steps that are carried; a longer gap starts the window again. When ``None`` the stream's
+                own, as far as ``idle_ms`` allows.
             late_steps: how many steps back a late step may still fill its hole.
             idle_ms: event time without a step after which a node is forgotten.
             silence_ms: longest silence of a node that is no anomaly; 0 for no such anomalies, ``None`` for the usual.
@@ -110,19 +111,23 @@ class StreamScorer:
         widths = [detector.state_width for detector in detectors]
         bounds = np.concatenate([[0], np.cumsum(widths)])
         self._state_parts = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+        carried = self._gap_steps(idle_ms) if gap_steps is None else gap_steps
         self.store = WindowStore(
             len(stream.features),
             window=detectors[0].window,
             step_ms=self.step_ms,
-            gap_steps=gap_steps,
+            gap_steps=carried,
             late_steps=late_steps,
             idle_ms=idle_ms,
             capacity=capacity,
             state_width=int(bounds[-1]),
-            silence_ms=usual_limit_ms(self.step_ms, gap_steps) if silence_ms is None else silence_ms,
+            silence_ms=usual_limit_ms(self.step_ms, carried) if silence_ms is None else silence_ms,
         )
         rules = self.store.silence_rules
         self.silence = SilenceDetector(rules) if rules is not None else None
+
+    def _gap_steps(self, idle_ms: int) -> int:
+        return min(self.stream.gap_steps, max(USUAL_GAP_STEPS, idle_ms // self.step_ms - 1))
 
     def process(
         self, decoded: Decoded, *, topic: str, partitions: NDArray[np.int32], offsets: NDArray[np.int64]

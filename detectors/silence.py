@@ -13,6 +13,8 @@ from schemas.outputs import Anomaly, Source, anomaly_id
 
 SHORTEST_LIMIT_MS: Final = 5_000
 """Nodes that report many times a second may pause for so long all the same: a restart of the sender takes seconds."""
+USUAL_GAP_STEPS: Final = 5
+"""What the usual limit goes by where no gap is set: a silence is told after six steps, however long windows carry."""
 CONFIDENCE: Final = 0.75
 """That the member is down, and not what sends its telemetry: of two silences in the recorded clusters both were of a
 member that was stopped or killed, which by Laplace's rule makes (2 + 1) / (2 + 2)."""

@@ -27,6 +27,8 @@ class Stream(Struct, frozen=True, kw_only=True):
         codes: for each feature that is text, the number that stands for each text.
         key_fields: the fields whose values, joined by ``>``, are the record's key.
         step_ms: nominal time between two steps of one node, milliseconds; 0 when records come as they happen.
+        gap_steps: missing steps in a row that windows carry. Minutes of silence belong to an incident of a node, whose
+            window is wanted right after them; seconds of it do not.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Stream(Struct, frozen=True, kw_only=True):
     codes: Mapping[str, Mapping[str, int]]
     key_fields: tuple[str, ...] = ("node_id",)
     step_ms: int
+    gap_steps: int = 5
 
 
 def _measured(record: type[Struct]) -> tuple[str, ...]:
@@ -62,6 +65,7 @@ NODE = Stream(
     features=_measured(NodeMetrics),
     codes=codes_of(NodeMetrics),
     step_ms=60_000,
+    gap_steps=15,
 )
 LINK = Stream(
     name="link",

@@ -46,7 +46,13 @@ def compare_on_generator(windows: int, say: Say = say_nothing) -> list[dict[str,
 
 
 def compare_reliability(
-    path: Path, incidents: Path, artefact: Path | None, say: Say = say_nothing, *, fit: bool
+    path: Path,
+    *,
+    incidents: Path | None,
+    artefact: Path | None = None,
+    fit: bool = False,
+    false_alarms: float | None = None,
+    say: Say = say_nothing,
 ) -> list[dict[str, Any]]:
     """Measure the reliability model and its baselines on node telemetry with reported incidents.
 
@@ -54,16 +60,22 @@ def compare_reliability(
         path: recording of node telemetry.
         incidents: reported incidents, a JSON object a line.
         artefact: folder of a trained artefact to measure as it is; the shipped one when ``None``.
+        fit: train on the file instead, leaning on the shipped detector.
+        false_alarms: a node-day, that fitted thresholds may cost; they catch 98 % of the incidents when ``None``.
         say: told what is being done.
-        fit: train on the file's training part instead.
 
     Raises:
-        InputError: a file is missing or an incident is malformed.
+        InputError: a file is missing or not given, or an incident is malformed.
         RecordingError: the recording cannot be read.
         ArtefactError: the artefact is missing or damaged.
     """
     from detectors.reliability.detector import ReliabilityDetector  # noqa: PLC0415 - XGBoost comes with these
     from detectors.reliability.evaluation import compare, read_node_rows  # noqa: PLC0415
+    from detectors.reliability.thresholds import AlarmBudget  # noqa: PLC0415
+    from detectors.reliability.training import prior_for  # noqa: PLC0415
+
+    if incidents is None:
+        raise InputError("reliability is measured against incidents", hint="give them: --incidents FILE.jsonl")
 
     reported = read_incidents(incidents)
     if not path.is_file():
@@ -72,5 +84,7 @@ def compare_reliability(
     rows = read_node_rows(path)
     as_it_is = artefact is not None or not fit
     detector = ReliabilityDetector.load(artefact or shipped("reliability")) if as_it_is else None
-    say(f"{path.name}: measuring", 0, 0)
-    return compare(rows, reported, detector=detector, fit=fit, name=path.name)
+    say(f"{path.name}: {'training and ' if fit else ''}measuring", 0, 0)
+    rule = None if false_alarms is None else AlarmBudget(false_alarms)
+    prior = prior_for(rows.fields) if fit else None
+    return compare(rows, reported, detector=detector, fit=fit, prior=prior, rule=rule, name=path.name)

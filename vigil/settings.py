@@ -196,11 +196,12 @@ class StreamSettings(_Section):
     step_ms: int | None = Field(
         default=None, ge=1, description="Nominal time between two records of a node, milliseconds; the stream's own."
     )
-    gap_steps: int = Field(
-        default=5,
+    gap_steps: int | None = Field(
+        default=None,
         ge=0,
         le=1000,
-        description="Longest run of missing steps that is carried; after a longer one the window starts again.",
+        description="Longest run of missing steps that is carried; after a longer one the window starts again. 5 when "
+        "not given, 15 for node metrics.",
     )
     late_steps: int = Field(
         default=5, ge=0, le=1000, description="How many steps back a late record may still fill a hole."
@@ -211,8 +212,8 @@ class StreamSettings(_Section):
     silence_s: float | None = Field(
         default=None,
         ge=0,
-        description="Longest silence of a node that is no anomaly, seconds; when not given `gap_steps` + 1 steps, and "
-        "at least 5 s; 0 for no such anomalies.",
+        description="Longest silence of a node that is no anomaly, seconds; when not given `gap_steps` + 1 steps, and at "
+        "least 5 s; 0 for no such anomalies.",
     )
     detectors: Names = Field(default=(), description="Detectors to run; the stream's own when empty.")
     artefacts: Path | None = Field(

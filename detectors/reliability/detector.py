@@ -1,32 +1,49 @@
-"""The node reliability detector: gradient-boosted trees over the features of a 30-step window, as a probability."""
+"""The node reliability detector: boosted trees over a 30-step window and the node's slow baseline, as a probability."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Final, Literal, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.artefacts import ArtefactError, Metadata, ThresholdFit, read_artefact, write_artefact
+from detectors.artefacts import ArtefactError, Metadata, read_artefact, write_artefact
 from detectors.protocol import NodeState, Scores
-from detectors.reliability.features import RECENT, FeaturePlan, window_features
+from detectors.reliability.decision import Decision
+from detectors.reliability.ensemble import Ensemble
+from detectors.reliability.features import FeaturePlan, window_features
+from detectors.reliability.outlook import KINDS_FILE, PHASE_FILE, Kinds, Phase
+from detectors.reliability.trees import load_trees
 from features.batch import WindowBatch
 from schemas.outputs import Contribution
 
-if TYPE_CHECKING:
-    import xgboost
-
 NAME = "reliability"
 MODEL_FILE = "model.json"
+PRIOR_FILE = "prior.json"
 
 _TOP = 5
-_BAND = 0.1
+_USUAL_SCALES: Final = np.float32(1.5)  # the expected band is this many scales of the baseline wide on each side
+
+_Floats32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What an artefact's files hold: the trees of the score, and those of kind and phase where there are some."""
+
+    score: Ensemble
+    kinds: Kinds | None
+    phase: Phase | None
 
 
 class ReliabilityDetector:
     """Probability that a node is in an incident or within 30 minutes of one; a ``detectors.protocol.Detector``.
 
     The score is ``1 / (1 + exp(-(slope * margin + offset)))`` of the trees' margin: a probability calibrated on
-    validation rows. Prediction is single-threaded and each window's score its own, to the bit, in any batch.
+    rows the trees had not seen. A high score is an anomaly where ``decision`` bears it out. Prediction is
+    single-threaded and each window's score its own, to the bit, in any batch.
     """
 
     name: str
@@ -37,8 +54,12 @@ class ReliabilityDetector:
     levels: tuple[float, float]
     state_width: int
 
-    def __init__(self, metadata: Metadata, model: bytes) -> None:
+    def __init__(self, metadata: Metadata, files: Mapping[str, bytes]) -> None:
         """Build the detector from an artefact's metadata and its trees in XGBoost's JSON format.
+
+        Args:
+            metadata: of the artefact.
+            files: ``model.json``, and ``kinds.json`` and ``phase.json`` where the parameters speak of them.
 
         Raises:
             ValueError: the parameters or the trees do not fit the fields.
@@ -51,52 +72,96 @@ class ReliabilityDetector:
         # A warning and a critical one are a third and two thirds of the way from the threshold to certainty.
         left = 1.0 - self.threshold
         self.levels = (self.threshold + left / 3.0, self.threshold + 2.0 * left / 3.0)
-        self.state_width = 0
         self.plan = FeaturePlan.from_dict(metadata.fields, metadata.parameters.get("features", {}))
+        self.baseline = self.plan.baseline
+        self.state_width = self.baseline.width
+        self.decision = Decision.from_dict(metadata.parameters.get("decision", {}))
         self._slope, self._offset = _calibration(metadata.parameters)
-        self._booster = _booster(model, len(self.plan.names))
+        self._model = _model(metadata.parameters, files, len(self.plan.names))
         self._metadata = metadata
-        self._model = model
+        self._files = dict(files)
+
+    @property
+    def trees(self) -> bytes:
+        """The trees of the score in XGBoost's JSON format, to lean on in training."""
+        return self._files[MODEL_FILE]
 
     @property
     def metadata(self) -> Metadata:
         """How the model was made and what it reached in training."""
         return self._metadata
 
-    def score(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:  # noqa: ARG002 - stateless
+    def with_metrics(self, metrics: dict[str, Any]) -> Self:
+        """Return the same detector with other figures in its metadata."""
+        return type(self)(msgspec.structs.replace(self._metadata, metrics=metrics), self._files)
+
+    def prime(self, keys: Sequence[str]) -> NodeState:
+        """Return blank states: a node's baseline starts with its first window."""
+        return np.zeros((len(keys), self.state_width), np.float32)
+
+    def advance(self, windows: WindowBatch, state: NodeState, node: NDArray[np.int64]) -> NodeState:
+        """Move the nodes' baselines; see ``StatefulDetector.advance``."""
+        return self.baseline.advance(windows, state, node)
+
+    def score(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:
         """Return the probability of an incident for each window: float64 (n,), 0 to 1."""
         if not len(windows):
             return np.empty(0)
-        return self.probability(window_features(windows, self.plan))
+        return self.probability(self.features(windows, before))
 
-    def probability(self, features: NDArray[np.float32]) -> Scores:
+    def confirm(self, windows: WindowBatch, before: NodeState | None = None) -> NDArray[np.bool_]:
+        """Say which high scores are alarms, see ``Decision``: bool (n,)."""
+        return self.decided(windows, before) > self.threshold
+
+    def decided(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:
+        """Return the probability that decides, float64 (n,), at most the score."""
+        if not len(windows):
+            return np.empty(0)
+        found = self.decision.of_windows(windows, self._states(before), self._margins)
+        return probability_of(found, self._slope, self._offset)
+
+    def features(self, windows: WindowBatch, before: NodeState | None) -> _Floats32:
+        """Return the features of windows, float32 (n, width). Raises ``ValueError`` without states."""
+        return window_features(windows, self.plan, self._states(before))
+
+    def probability(self, features: _Floats32) -> Scores:
         """Return the probability for rows of ``window_features``: float64 (n,)."""
-        margin = self._booster.inplace_predict(features, predict_type="margin", validate_features=False)
-        return probability_of(np.asarray(margin, np.float64), self._slope, self._offset)
+        return probability_of(self._model.score.margins(features), self._slope, self._offset)
 
-    def contributions(
-        self,
-        windows: WindowBatch,
-        before: NodeState | None = None,  # noqa: ARG002 - stateless
-    ) -> list[tuple[Contribution, ...]]:
+    def classify(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[str | None, float | None]]:
+        """Tell the kind of incident of flagged windows, see ``Kinds``; nothing where the artefact knows no kinds."""
+        if self._model.kinds is None or not len(windows):
+            return [(None, None)] * len(windows)
+        return self._model.kinds.tell(self.features(windows, before))
+
+    def expected_in(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[float, float] | None]:
+        """Tell in how many minutes the incident of flagged windows is expected, see ``Phase``."""
+        if self._model.phase is None or not len(windows):
+            return [None] * len(windows)
+        return self._model.phase.tell(self.features(windows, before))
+
+    def contributions(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[Contribution, ...]]:
         """Say which raw fields raise each window's probability: exact SHAP values of the trees, summed by field.
 
-        Shares are of what speaks for an incident; the five largest are given. ``value`` is the newest measurement, the
-        expected band the 10th to 90th percentile of the window's older steps (all but the newest five).
+        Shares are of what speaks for an incident; the five largest are given. ``value`` is the newest measurement,
+        ``usual`` where the node's baseline is, the expected band one and a half of its scales to either side.
         """
         if not len(windows):
             return []
-        by_field = self._shap_by_field(window_features(windows, self.plan))
-        steps = windows.tensor()
-        # Order statistics, not interpolated quantiles: bounds that were really measured.
-        older = np.sort(steps[:, :-RECENT], axis=1)
-        edge = int(_BAND * older.shape[1])
-        low, high, last = older[:, edge], older[:, -1 - edge], steps[:, -1]
-        return [self._explain(by_field[place], last[place], low[place], high[place]) for place in range(len(windows))]
+        by_field = self._shap_by_field(self.features(windows, before))
+        usual, scale = self.baseline.split(self._states(before))
+        low, high = usual - _USUAL_SCALES * scale, usual + _USUAL_SCALES * scale
+        # What is never negative is not expected to be.
+        low = np.where(usual >= 0.0, np.maximum(low, np.float32(0.0)), low)
+        last = windows.last()
+        return [
+            self._explain(by_field[place], last[place], usual[place], (low[place], high[place]))
+            for place in range(len(windows))
+        ]
 
     def save(self, directory: Path) -> None:
         """Write the artefact and take over its version. Raises ``ArtefactError`` when it cannot be written."""
-        self._metadata = write_artefact(directory, self._metadata, {MODEL_FILE: self._model})
+        self._metadata = write_artefact(directory, self._metadata, self._files)
         self.version = self._metadata.model_version
 
     @classmethod
@@ -104,33 +169,46 @@ class ReliabilityDetector:
         """Read an artefact. Raises ``ArtefactError`` when a file is missing, changed or belongs to another detector."""
         artefact = read_artefact(directory, NAME)
         try:
-            return cls(artefact.metadata, artefact.file(MODEL_FILE))
+            return cls(artefact.metadata, artefact.files)
         except ValueError as error:
             raise ArtefactError(directory, str(error), "train the detector again with this release") from error
 
-    def _shap_by_field(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the sum of SHAP values of each raw field's features, on the margin: float64 (n, F)."""
-        import xgboost  # noqa: PLC0415 - importing detectors must stay cheap
+    def _states(self, before: NodeState | None) -> NodeState:
+        if before is None:
+            raise ValueError("the reliability detector keeps a state a node: give the states that advance returned")
+        return before
 
-        values = self._booster.predict(xgboost.DMatrix(features, nthread=1), pred_contribs=True)
+    def _margins(self, windows: WindowBatch, before: NodeState) -> Scores:
+        return self._model.score.margins(window_features(windows, self.plan, before))
+
+    def _shap_by_field(self, features: _Floats32) -> NDArray[np.float64]:
+        """Return the sum of SHAP values of each raw field's features, on the margin: float64 (n, F)."""
         by_field = np.zeros((len(features), len(self.fields)))
-        np.add.at(by_field.T, self.plan.field_of, np.asarray(values, np.float64)[:, :-1].T)
+        np.add.at(by_field.T, self.plan.field_of, self._model.score.shap_values(features).T)
         return by_field
 
     def _explain(
         self,
         shap: NDArray[np.float64],
-        last: NDArray[np.float32],
-        low: NDArray[np.float32],
-        high: NDArray[np.float32],
+        last: _Floats32,
+        usual: _Floats32,
+        band: tuple[_Floats32, _Floats32],
     ) -> tuple[Contribution, ...]:
         """Name the fields that speak for an incident in one window, largest share first."""
-        raising = np.maximum(shap * np.sign(self._slope), 0.0)
+        raising = np.maximum(shap, 0.0)
         # A hair more than the sum, so that rounding cannot take the shares past 1.
         shares = raising / max(float(raising.sum()) * (1.0 + 1e-12), 1e-300)
         order = np.argsort(-shares, kind="stable")[:_TOP]
         return tuple(
-            Contribution(self.fields[i], float(shares[i]), float(last[i]), float(low[i]), float(high[i]))
+            Contribution(
+                feature=self.fields[i],
+                share=float(shares[i]),
+                value=float(last[i]),
+                expected_low=float(band[0][i]),
+                expected_high=float(band[1][i]),
+                usual=float(usual[i]),
+                direction=_direction(last[i], usual[i]),
+            )
             for i in order.tolist()
             if shares[i] > 0.0
         )
@@ -140,18 +218,6 @@ def probability_of(margin: Scores, slope: float, offset: float) -> Scores:
     """Return the calibrated probability of margins: float64, 0 to 1."""
     # Exponent bounded so that it can neither overflow nor warn; beyond it the probability is 0 or 1 to 15 digits.
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(slope * margin + offset, -36.0, 36.0))), np.float64)
-
-
-def parameters_of(plan: FeaturePlan, slope: float, offset: float) -> dict[str, Any]:
-    """Return what decides a score beside the trees, for the artefact's metadata."""
-    return {"features": plan.to_dict(), "calibration": {"slope": slope, "offset": offset}}
-
-
-def metadata_of(
-    fields: tuple[str, ...], window: int, threshold: ThresholdFit, parameters: dict[str, Any], **notes: Any
-) -> Metadata:
-    """Return the metadata of a freshly trained detector; ``notes``: training, versions, metrics."""
-    return Metadata(detector=NAME, fields=fields, window=window, threshold=threshold, parameters=parameters, **notes)
 
 
 def _calibration(parameters: dict[str, Any]) -> tuple[float, float]:
@@ -165,15 +231,20 @@ def _calibration(parameters: dict[str, Any]) -> tuple[float, float]:
     return slope, offset
 
 
-def _booster(model: bytes, width: int) -> "xgboost.Booster":
-    """Load the trees, single-threaded. Raises ``ValueError`` when they are no trees or of other features."""
-    import xgboost  # noqa: PLC0415 - importing detectors must stay cheap
+def _model(parameters: Mapping[str, Any], files: Mapping[str, bytes], width: int) -> Model:
+    """Load the trees that the parameters speak of. Raises ``ValueError`` when a file is missing or does not fit."""
+    named = {MODEL_FILE: "features", PRIOR_FILE: "prior", KINDS_FILE: "kinds", PHASE_FILE: "phase"}
+    for name, part in named.items():
+        if (part in parameters) != (name in files):
+            raise ValueError(f"parameters.{part} and {name} belong together; one of them is missing")
+    own = load_trees(files[MODEL_FILE], width, MODEL_FILE)
+    prior = load_trees(files[PRIOR_FILE], width, PRIOR_FILE) if PRIOR_FILE in files else None
+    return Model(
+        score=Ensemble(own, prior, float(parameters["prior"]) if prior is not None else 0.0),
+        kinds=Kinds.from_dict(parameters["kinds"], files[KINDS_FILE], width) if "kinds" in parameters else None,
+        phase=Phase.from_dict(parameters["phase"], files[PHASE_FILE], width) if "phase" in parameters else None,
+    )
 
-    try:
-        booster = xgboost.Booster(params={"nthread": 1}, model_file=bytearray(model))
-        features = int(booster.num_features())
-    except xgboost.core.XGBoostError as error:
-        raise ValueError(f"{MODEL_FILE} holds no trees in XGBoost's format ({str(error).splitlines()[0]})") from error
-    if features != width:
-        raise ValueError(f"{MODEL_FILE} takes {features} features, the plan makes {width}")
-    return booster
+
+def _direction(value: np.float32, usual: np.float32) -> Literal["up", "down"] | None:
+    return "up" if value > usual else "down" if value < usual else None

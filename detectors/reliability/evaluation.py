@@ -6,7 +6,7 @@ prints ``{"results": [...]}``, one entry a model, all on the test rows of ``spli
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.artefacts import shipped
-from detectors.reliability.detector import ReliabilityDetector, probability_of
-from detectors.reliability.features import FeaturePlan
+from detectors.reliability.contenders import Bench, Contender
+from detectors.reliability.detector import ReliabilityDetector
+from detectors.reliability.examples import NodeRows
 from detectors.reliability.labels import Labels, current, label_rows
-from detectors.reliability.metrics import average_precision, evaluate, expected_calibration_error
+from detectors.reliability.measuring import Verdicts, judge, measure_parts
+from detectors.reliability.metrics import average_precision
 from detectors.reliability.split import Parts, split_by_time_and_node
 from detectors.reliability.thresholds import AlarmBudget, RecallTarget, fit_threshold
-from detectors.reliability.training import (
-    REFERENCE_RECIPE,
-    Examples,
-    NodeRows,
-    Recipe,
-    calibrate,
-    grow,
-    make_examples,
-    margins,
-)
+from detectors.reliability.training import train_reliability
 from features.recordings import read_columns
 from schemas.metrics import Incident
 from schemas.streams import NODE
-
-Scores = NDArray[np.float64]
 
 
 def read_node_rows(path: Path) -> NodeRows:
@@ -58,6 +49,7 @@ def compare(
     *,
     detector: ReliabilityDetector | None = None,
     fit: bool = False,
+    prior: ReliabilityDetector | None = None,
     rule: RecallTarget | AlarmBudget | None = None,
     name: str = "",
 ) -> list[dict[str, Any]]:
@@ -67,120 +59,109 @@ def compare(
         rows: telemetry, in any order.
         incidents: records of ``dwcp.incidents`` in log order.
         detector: measured as it is, at its own threshold, without retraining.
-        fit: also train ours and the reference recipe on the training part.
-        rule: threshold of everything fitted here; 98 % of the validation incidents when ``None``.
+        fit: also train ours and fit the baselines on the rows before the test part.
+        prior: what ours leans on in training.
+        rule: threshold of everything fitted here. When ``None`` ours has its default, and the others the highest
+            threshold that catches 98 % of the validation incidents.
         name: goes into ``file``.
 
     Returns:
-        One entry a model, with figures of the test part.
+        One entry a model, with figures of the test part. ``median_lead_minutes`` is over the caught incidents of
+        ``kinds_with_warning``: those that the model's first alarm preceded in the median before the test part.
     """
     standing = current(incidents)
-    order = np.argsort(rows.ts_ms, kind="stable")
-    rows = NodeRows(rows.fields, np.asarray(rows.node_ids)[order], rows.ts_ms[order], rows.values[order], rows.step_ms)
+    rows = rows.in_time_order()
     split = split_by_time_and_node(list(rows.node_ids), rows.ts_ms)
-    labels = label_rows(list(rows.node_ids), rows.ts_ms, standing)
-    plan = FeaturePlan.fit(rows.fields, rows.values[split.train & ~labels.positive])
-    examples = make_examples(rows, plan, 30)
-    bench = _Bench(rows, labels, split.parts, examples, rule or RecallTarget(), name)
+    table = _Table(rows, label_rows(list(rows.node_ids), rows.ts_ms, standing), split.parts, name)
     results = []
     if detector is not None:
-        own = make_examples(rows, detector.plan, detector.window)
-        scores = bench.of_every_row(own, detector.probability(own.features))
-        results.append(bench.measure("reliability", scores, threshold=detector.threshold, probability=True))
+        results.append(table.of_detector(detector, fitted=False))
     if fit:
-        results.append(bench.trees("reliability", Recipe()))
-        results.append(bench.trees("xgboost (reference recipe)", REFERENCE_RECIPE))
-        results.append(bench.logistic())
-    if "error_rate" in rows.fields:
-        errors = examples.features[:, plan.names.index("error_rate:mean5")].astype(np.float64)
-        results.append(bench.measure("error_rate, mean of 5", bench.of_every_row(examples, errors), baseline=True))
+        results.append(table.of_detector(train_reliability(rows, standing, rule=rule, prior=prior), fitted=True))
+    if fit or detector is not None:
+        bench = Bench(rows, table.labels, split.parts)
+        results += [
+            table.of_contender(each, rule or RecallTarget())
+            for each in (bench.contenders() if fit else bench.untrained())
+        ]
     return results
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
-    """What every model is measured with: all rows in time order, and the windows that end at them."""
+class _Table:
+    """Rows in time order, and what models are measured against."""
 
     rows: NodeRows
     labels: Labels
     parts: Parts
-    examples: Examples
-    rule: RecallTarget | AlarmBudget
     name: str
 
-    def of_every_row(self, examples: Examples, scores: Scores) -> Scores:
-        """Give each row its window's score, and the lowest of all where it has none (a window not yet complete).
+    def of_detector(self, detector: ReliabilityDetector, *, fitted: bool) -> dict[str, Any]:
+        """Measure a detector on the worker's own path."""
+        verdicts = judge(detector, self.rows)
+        # Of rows that its trees know, its verdicts say nothing: those of the folds do.
+        before = detector.metadata.metrics["cross_validation"] if fitted else self._figures(verdicts, ~self.parts.test)
+        return self._entry("reliability", verdicts, detector.threshold, before, fitted=fitted, baseline=False)
 
-        A model that says nothing of a row has missed it, so such rows count.
-        """
-        every = np.full(len(self.rows), scores.min(initial=0.0))
-        every[examples.rows] = scores
-        return every
+    def of_contender(self, contender: Contender, rule: RecallTarget | AlarmBudget) -> dict[str, Any]:
+        """Measure another model at a threshold from the validation part."""
+        scores = Verdicts.of(contender.scores, np.zeros(len(self.rows), np.bool_)).scores
+        known, nodes = self.parts.validation, np.asarray(self.rows.node_ids)
+        threshold = fit_threshold(scores[known], self.labels.take(known), nodes[known], self.rows.step_ms, rule)
+        verdicts = Verdicts(scores, scores > threshold)
+        before = self._figures(verdicts, known)
+        entry = self._entry(contender.name, verdicts, threshold, before, fitted=True, baseline=contender.baseline)
+        if not contender.probability:
+            entry |= {"expected_calibration_error": None, "brier_score": None, "reliability": None}
+        return entry
 
-    def trees(self, model: str, recipe: Recipe) -> dict[str, Any]:
-        """Train trees on the training part and measure their calibrated probability."""
-        train = self.parts.train[self.examples.rows]
-        booster = grow(self.examples.features[train], self.labels.positive[self.examples.rows][train], recipe)
-        return self._calibrated(model, margins(booster, self.examples.features))
+    def _figures(self, verdicts: Verdicts, part: NDArray[np.bool_]) -> dict[str, Any]:
+        return measure_parts(self.rows, self.labels, verdicts, {"part": part})["part"]
 
-    def logistic(self) -> dict[str, Any]:
-        """Measure logistic regression on the newest row alone."""
-        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - a baseline, not part of scoring
-        from sklearn.pipeline import make_pipeline  # noqa: PLC0415
-        from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
-
-        values = np.log1p(np.maximum(self.rows.values[self.examples.rows], 0.0).astype(np.float64))
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000, class_weight="balanced"))
-        train = self.parts.train[self.examples.rows]
-        model.fit(values[train], self.labels.positive[self.examples.rows][train])
-        margin = np.asarray(model.decision_function(values), np.float64)
-        return self._calibrated("logistic regression, one row", margin, baseline=True)
-
-    def _calibrated(self, model: str, margin: Scores, *, baseline: bool = False) -> dict[str, Any]:
-        validation = self.parts.validation[self.examples.rows]
-        positive = self.labels.positive[self.examples.rows]
-        scores = probability_of(margin, *calibrate(margin[validation], positive[validation]))
-        return self.measure(
-            model, self.of_every_row(self.examples, scores), baseline=baseline, fitted=True, probability=True
-        )
-
-    def measure(
+    def _entry(
         self,
         model: str,
-        scores: Scores,
+        verdicts: Verdicts,
+        threshold: float,
+        before: Mapping[str, Any],
         *,
-        threshold: float | None = None,
-        baseline: bool = False,
-        fitted: bool = False,
-        probability: bool = False,
+        fitted: bool,
+        baseline: bool,
     ) -> dict[str, Any]:
-        """Measure the scores of all rows on the test part; without a threshold it comes from the validation part."""
-        nodes = np.asarray(self.rows.node_ids)
-        validation, test, unseen = self.parts.validation, self.parts.test, self.parts.test & self.parts.unseen
-        labels = self.labels.take(test)
-        if threshold is None:
-            known = self.labels.take(validation)
-            threshold = fit_threshold(scores[validation], known, nodes[validation], self.rows.step_ms, self.rule)
-        found = evaluate(scores[test], threshold, labels, nodes[test], self.rows.ts_ms[test], self.rows.step_ms)
+        """Return the figures of the test part; ``before``: those of rows before it that the model had not seen."""
+        test = self.parts.test
+        figures = self._figures(verdicts, test)
+        unseen = test & self.parts.unseen
+        warned = sorted(kind for kind, lead in before["median_lead_by_kind"].items() if lead > 0.0)
+        leads = [lead for kind in warned for lead in figures["leads"].get(kind, ())]
         return {
             "model": model,
             "file": self.name,
             "fit": fitted,
             "baseline": baseline,
-            "average_precision": found.average_precision,
-            "average_precision_unseen": average_precision(self.labels.positive[unseen], scores[unseen]),
-            "base_rate": found.base_rate,
-            "incidents": found.incidents,
-            "incidents_caught": found.incidents_caught,
-            "caught_by_kind": found.caught_by_kind,
-            "false_positive_rate": found.false_positive_rate,
-            "false_episodes_per_node_day": found.false_episodes_per_node_day,
-            "median_lead_minutes": found.median_lead_minutes,
-            "expected_calibration_error": expected_calibration_error(labels.positive, scores[test])
-            if probability
-            else None,
+            "average_precision": figures["average_precision"],
+            "average_precision_unseen": average_precision(self.labels.positive[unseen], verdicts.scores[unseen]),
+            **{key: figures.get(key) for key in _FIGURES},
+            "median_lead_minutes": float(np.median(leads)) if leads else None,
+            "median_lead_minutes_all": figures.get("median_lead_minutes"),
+            "kinds_with_warning": warned,
             "threshold": threshold,
         }
+
+
+_FIGURES = (
+    "base_rate",
+    "incidents",
+    "incidents_caught",
+    "caught_by_kind",
+    "false_positive_rate",
+    "false_episodes_per_node_day",
+    "median_lead_by_kind",
+    "leads",
+    "expected_calibration_error",
+    "brier_score",
+    "reliability",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -194,8 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = compare(
         read_node_rows(chosen.file),
         read_incidents(chosen.incidents),
-        detector=ReliabilityDetector.load(chosen.artefact),
+        detector=(artefact := ReliabilityDetector.load(chosen.artefact)),
         fit=chosen.fit,
+        prior=artefact,
         name=chosen.file.name,
     )
     sys.stdout.write(msgspec.json.encode({"results": results}).decode() + "\n")

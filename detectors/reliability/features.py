@@ -1,4 +1,4 @@
-"""Features of a 30-step window: what the reliability model sees of a node.
+"""Features of a 30-step window and of the node's slow baseline: what the reliability model sees of a node.
 
 Every feature is made by additions, multiplications, divisions, square roots and comparisons, element by element, so a
 window's features are the same to the bit in any batch. Trees do not care about monotone transforms: no logarithms.
@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.protocol import NodeState
+from detectors.reliability.baseline import NodeBaseline
 from features.batch import WindowBatch
 
 Array = NDArray[np.float32]
@@ -18,27 +20,33 @@ Array = NDArray[np.float32]
 RECENT = 5
 """Steps that count as "now" in changes and ratios."""
 
+DAY = 1_440
+"""Steps of one minute in a day."""
+
 _MIN_WINDOW = 2 * RECENT
 
-STATISTICS: tuple[str, ...] = (
-    "last",
-    "mean3",
-    "mean",
-    "std",
-    "max",
-    "min",
-    "mean5",
-    "max5",
-    "change",
-    "ratio",
-    "z",
-    "slope",
-    "high5",
-    "high",
+STATISTICS: tuple[str, ...] = ("last", "mean5", "mean", "std", "ratio", "z", "high")
+"""Statistics of each field. now = mean of the newest five steps (mean5), before = mean of the older ones:
+ratio = (now + floor) / (before + floor); z = (now - before) / (deviation of the older ones + floor); high = steps above
+the field's level. Maxima, slopes and more of the kind were tried: they add columns and nothing else."""
+
+AGAINST_DAY: tuple[str, ...] = (
+    "off",
+    "off_1",
+    "off_2",
+    "off_3",
+    "off_both",
+    "off_either",
+    "off_fall",
+    "off5",
+    "off30",
+    "times5",
+    "times30",
 )
-"""Statistics of each field. now = mean of the newest five steps, before = mean of the older ones:
-change = now - before; ratio = (now + floor) / (before + floor); z = change / (deviation of the older ones + floor);
-slope = least-squares slope a step; high, high5 = steps (of all, of the newest five) above the field's level."""
+"""Statistics of each field against the node's slow baseline, whose location is "usual".
+off = (newest step - usual) / (scale + floor), off_1 to off_3 = the same of the steps before; both, either = smaller and
+larger of the two newest; fall = newest - largest of the three before: an incident that is over shows at once. off5,
+off30 = of the means of the newest five and of all steps; times = (mean + floor) / (usual + floor)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +59,14 @@ class FeaturePlan:
         floor: float32 (F,), what is too small to matter in a ratio: a tenth of the field's training median, or of its
             mean where more than half of the values are zero.
         high: float32 (F,), 97th percentile of the training rows without incident.
+        memory: steps that a node's slow baseline remembers.
     """
 
     fields: tuple[str, ...]
     pairs: tuple[tuple[int, int], ...]
     floor: Array
     high: Array
+    memory: int = DAY
 
     @classmethod
     def fit(cls, fields: tuple[str, ...], rows: NDArray[np.floating[Any]]) -> Self:
@@ -76,23 +86,35 @@ class FeaturePlan:
         return cls(fields, pairs, floor.astype(np.float32), np.quantile(rows, 0.97, axis=0).astype(np.float32))
 
     @property
+    def baseline(self) -> NodeBaseline:
+        """The slow baseline that the features are made against."""
+        return NodeBaseline(self.floor, self.memory)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Name of every feature, ``field:statistic``, in the order of ``window_features``."""
         plain = [f"{field}:{statistic}" for statistic in STATISTICS for field in self.fields]
         ratios = [
             f"{self.fields[a]}:{kind}:{self.fields[b]}" for kind in ("over", "over_change") for a, b in self.pairs
         ]
-        return (*plain, *ratios)
+        day = [f"{field}:{statistic}" for statistic in AGAINST_DAY for field in self.fields]
+        return (*plain, *ratios, *day)
 
     @property
     def field_of(self) -> NDArray[np.int64]:
         """Place of the raw field each feature belongs to (the numerator's for a ratio): int64 (width,)."""
-        own = list(range(len(self.fields))) * len(STATISTICS)
-        return np.array(own + [a for a, _ in self.pairs] * 2, dtype=np.int64)
+        own = list(range(len(self.fields)))
+        ratios = [a for a, _ in self.pairs] * 2
+        return np.array(own * len(STATISTICS) + ratios + own * len(AGAINST_DAY), dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for the artefact's metadata."""
-        return {"pairs": [list(pair) for pair in self.pairs], "floor": self.floor.tolist(), "high": self.high.tolist()}
+        return {
+            "pairs": [list(pair) for pair in self.pairs],
+            "floor": self.floor.tolist(),
+            "high": self.high.tolist(),
+            "memory": self.memory,
+        }
 
     @classmethod
     def from_dict(cls, fields: tuple[str, ...], values: dict[str, Any]) -> Self:
@@ -101,20 +123,24 @@ class FeaturePlan:
             pairs = tuple((int(a), int(b)) for a, b in values["pairs"])
             floor = np.array(values["floor"], dtype=np.float32)
             high = np.array(values["high"], dtype=np.float32)
+            memory = int(values["memory"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"the feature plan needs pairs, floor and high as lists of numbers ({error})") from error
+            raise ValueError(f"the feature plan needs pairs, floor, high and memory as numbers ({error})") from error
         width = len(fields)
         if floor.shape != (width,) or high.shape != (width,) or any(not 0 <= i < width for pair in pairs for i in pair):
             raise ValueError(f"the feature plan does not fit {width} fields: {floor.shape}, {high.shape}, {pairs}")
-        return cls(fields, pairs, floor, high)
+        if memory < 1:
+            raise ValueError(f"the feature plan's memory is {memory} steps; it must be at least 1")
+        return cls(fields, pairs, floor, high, memory)
 
 
-def window_features(windows: WindowBatch, plan: FeaturePlan) -> Array:
+def window_features(windows: WindowBatch, plan: FeaturePlan, before: NodeState) -> Array:
     """Make the features of each window.
 
     Args:
         windows: n windows of at least ten steps over ``plan.fields``.
         plan: what to make.
+        before: float32 (n, plan.baseline.width), each node's baseline before the window's newest step.
 
     Returns:
         float32 (n, len(plan.names)), finite.
@@ -135,7 +161,8 @@ def window_features(windows: WindowBatch, plan: FeaturePlan) -> Array:
     over = [_ratio(now[:, a], now[:, b], plan, a, b) for a, b in plan.pairs]
     usual = [_ratio(mean[:, a], mean[:, b], plan, a, b) for a, b in plan.pairs]
     change = [a / np.maximum(b, np.float32(1e-6)) for a, b in zip(over, usual, strict=True)]
-    return np.column_stack([*blocks, *over, *change]).astype(np.float32, copy=False)
+    day = _against_day(steps, now, mean, plan, before)
+    return np.column_stack([*blocks, *over, *change, *day]).astype(np.float32, copy=False)
 
 
 def _statistics(steps: Array, plan: FeaturePlan) -> dict[str, Array]:
@@ -145,24 +172,34 @@ def _statistics(steps: Array, plan: FeaturePlan) -> dict[str, Array]:
     sum_old, sum_new = _fold(np.add, older), _fold(np.add, newer)
     before, now = _mean(sum_old, len(older)), _mean(sum_new, RECENT)
     mean = _mean(sum_old + sum_new, length)
-    above = steps > plan.high
-    change = now - before
     return {
         "last": steps[-1],
-        "mean3": _mean(steps[-1] + steps[-2] + steps[-3], 3),
+        "mean5": now,
         "mean": mean,
         "std": _deviation(steps, mean),
-        "max": _fold(np.maximum, steps),
-        "min": _fold(np.minimum, steps),
-        "mean5": now,
-        "max5": _fold(np.maximum, newer),
-        "change": change,
         "ratio": (now + plan.floor) / (before + plan.floor),
-        "z": change / (_deviation(older, before) + plan.floor),
-        "slope": _slope(steps, mean),
-        "high5": _fold(np.add, above[-RECENT:].astype(np.float32)),
-        "high": _fold(np.add, above.astype(np.float32)),
+        "z": (now - before) / (_deviation(older, before) + plan.floor),
+        "high": _fold(np.add, (steps > plan.high).astype(np.float32)),
     }
+
+
+def _against_day(steps: Array, now: Array, mean: Array, plan: FeaturePlan, before: NodeState) -> list[Array]:
+    """Return the statistics of ``AGAINST_DAY`` in their order, float32 (n, F) each."""
+    usual, scale = plan.baseline.split(before)
+    scale = scale + plan.floor
+    off = [(step - usual) / scale for step in (steps[-1], steps[-2], steps[-3], steps[-4])]
+    highest = np.maximum(np.maximum(off[1], off[2]), off[3])
+    level = np.maximum(usual, np.float32(0.0)) + plan.floor
+    return [
+        *off,
+        np.minimum(off[0], off[1]),
+        np.maximum(off[0], off[1]),
+        off[0] - highest,
+        (now - usual) / scale,
+        (mean - usual) / scale,
+        (now + plan.floor) / level,
+        (mean + plan.floor) / level,
+    ]
 
 
 def _fold(operation: Callable[[Array, Array], Array], steps: Array) -> Array:
@@ -185,16 +222,6 @@ def _deviation(steps: Array, mean: Array) -> Array:
         total += away * away
     deviation: Array = np.sqrt(_mean(total, len(steps)))
     return deviation
-
-
-def _slope(steps: Array, mean: Array) -> Array:
-    """Return the least-squares slope a step."""
-    at = np.arange(len(steps), dtype=np.float64) - 0.5 * (len(steps) - 1)
-    weights = (at / np.sum(at * at)).astype(np.float32)
-    total = np.zeros_like(mean)
-    for weight, step in zip(weights, steps, strict=True):
-        total += weight * (step - mean)
-    return total
 
 
 def _ratio(above: Array, below: Array, plan: FeaturePlan, a: int, b: int) -> Array:

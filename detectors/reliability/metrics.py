@@ -25,6 +25,8 @@ class Evaluation:
         median_lead_minutes: from the first alarm to the reported start, over caught incidents; negative when late,
             NaN when none is caught.
         caught_by_kind: caught and all incidents of each kind.
+        median_lead_by_kind: the same of each kind's caught incidents.
+        leads: minutes from the first alarm to the reported start of the caught incidents of each kind, ascending.
     """
 
     rows: int
@@ -36,6 +38,8 @@ class Evaluation:
     false_episodes_per_node_day: float
     median_lead_minutes: float
     caught_by_kind: dict[str, tuple[int, int]]
+    median_lead_by_kind: dict[str, float]
+    leads: dict[str, tuple[float, ...]]
 
 
 def average_precision(positive: NDArray[np.bool_], scores: Scores) -> float:
@@ -70,42 +74,49 @@ def best_by_incident(scores: Scores, labels: Labels) -> dict[int, float]:
 
 
 def evaluate(
-    scores: Scores, threshold: float, labels: Labels, nodes: NDArray[Any], ts_ms: NDArray[np.int64], step_ms: int
+    scores: Scores,
+    flagged: NDArray[np.bool_],
+    labels: Labels,
+    nodes: NDArray[Any],
+    ts_ms: NDArray[np.int64],
+    step_ms: int,
 ) -> Evaluation:
-    """Measure scores against labels at a threshold.
+    """Measure scores and alarms against labels.
 
     Args:
-        scores: float64 (n,); a row is flagged when its score is greater than the threshold.
-        threshold: the model's own.
+        scores: float64 (n,), larger is more likely an incident.
+        flagged: bool (n,), the alarms.
         labels: of the same rows.
         nodes: (n,), something equal for the rows of one node.
         ts_ms: int64 (n,), ascending within each node.
         step_ms: nominal time between two rows of a node, which makes rows node-days.
     """
-    flagged, positive = scores > threshold, labels.positive
+    positive = labels.positive
     negatives = int((~positive).sum())
-    best = best_by_incident(scores, labels)
-    caught = [place for place, score in best.items() if score > threshold]
     first = np.full(len(labels.incidents), np.iinfo(np.int64).max)
     within = flagged & positive
     np.minimum.at(first, labels.incident[within], ts_ms[within])
-    leads = [(labels.incidents[place].start_ms - int(first[place])) / 60_000.0 for place in caught]
-    kinds: dict[str, tuple[int, int]] = {}
-    for place, score in best.items():
-        kind = labels.incidents[place].kind
-        hit, of = kinds.get(kind, (0, 0))
-        kinds[kind] = (hit + (score > threshold), of + 1)
+    places = np.unique(labels.incident[positive]).tolist()
+    caught = [place for place in places if first[place] < np.iinfo(np.int64).max]
+    lead_of = {place: (labels.incidents[place].start_ms - int(first[place])) / 60_000.0 for place in caught}
+    kinds: dict[str, list[int]] = {}
+    for place in places:
+        kinds.setdefault(labels.incidents[place].kind, []).append(place)
+    by_kind = {kind: sorted(lead_of[place] for place in kinds[kind] if place in lead_of) for kind in sorted(kinds)}
+    leads = list(lead_of.values())
     days = len(scores) * step_ms / 60_000.0 / _MINUTES_A_DAY
     return Evaluation(
         rows=len(scores),
         base_rate=float(positive.mean()) if len(scores) else float("nan"),
         average_precision=average_precision(positive, scores),
-        incidents=len(best),
+        incidents=len(places),
         incidents_caught=len(caught),
         false_positive_rate=float(np.count_nonzero(flagged & ~positive) / negatives) if negatives else float("nan"),
         false_episodes_per_node_day=false_episodes(flagged, positive, nodes) / days if days else float("nan"),
         median_lead_minutes=float(np.median(leads)) if leads else float("nan"),
-        caught_by_kind=dict(sorted(kinds.items())),
+        caught_by_kind={kind: (len(found), len(kinds[kind])) for kind, found in by_kind.items()},
+        median_lead_by_kind={kind: float(np.median(found)) for kind, found in by_kind.items() if found},
+        leads={kind: tuple(found) for kind, found in by_kind.items()},
     )
 
 
@@ -115,6 +126,17 @@ def expected_calibration_error(positive: NDArray[np.bool_], probability: Scores,
     observed = np.bincount(place, positive, bins)
     predicted = np.bincount(place, probability, bins)
     return float(np.abs(observed - predicted).sum() / max(len(positive), 1))
+
+
+def reliability_curve(
+    positive: NDArray[np.bool_], probability: Scores, bins: int = 10
+) -> list[tuple[float, float, int]]:
+    """Return mean probability, observed frequency and rows of each bin of equal width that has rows."""
+    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    rows = np.bincount(place, minlength=bins)
+    said, seen = np.bincount(place, probability, bins), np.bincount(place, positive, bins)
+    filled = np.flatnonzero(rows).tolist()
+    return [(float(said[i] / rows[i]), float(seen[i] / rows[i]), int(rows[i])) for i in filled]
 
 
 def brier_score(positive: NDArray[np.bool_], probability: Scores) -> float:

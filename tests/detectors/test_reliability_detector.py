@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from detectors.artefacts import ArtefactError
-from detectors.protocol import Detector
+from detectors.offline import Steps, advanced_windows
+from detectors.protocol import Classifier, Confirming, Detector, Foreseeing, NodeState, StatefulDetector, flag
+from detectors.reliability.decision import Decision
 from detectors.reliability.detector import MODEL_FILE, ReliabilityDetector
+from detectors.reliability.outlook import KINDS_FILE
 from detectors.reliability.training import (
+    RULE,
     AlarmBudget,
     DataGateError,
     NodeRows,
@@ -26,9 +30,10 @@ from schemas.streams import NODE
 from vigil.simulator import NodeFleet, simulate_nodes
 
 START = 1_760_054_400_000
-QUICK = Recipe(trees=60, learning_rate=0.15, negatives=0.5, threads=1)
+QUICK = Recipe(trees=40, learning_rate=0.2, negatives=0.5, threads=1)
 
 Data = tuple[NodeRows, list[Incident]]
+Windows = tuple[WindowBatch, NodeState]
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +49,14 @@ def detector(data: Data) -> ReliabilityDetector:
 
 
 @pytest.fixture(scope="module")
-def windows(data: Data) -> WindowBatch:
+def windows(data: Data, detector: ReliabilityDetector) -> Windows:
+    """All windows of one node that has an incident, with the states before them."""
     rows, incidents = data
-    node = incidents[0].node_id
-    mine = np.flatnonzero(np.asarray(rows.node_ids) == node)
-    values, ts_ms = rows.values[mine], rows.ts_ms[mine]
-    at = np.arange(len(values) - 29)[:, None] + np.arange(30)
-    return WindowBatch.stack(values[at], ts_ms[at])
+    mine = np.flatnonzero(np.asarray(rows.node_ids) == incidents[0].node_id)
+    steps = Steps([incidents[0].node_id] * len(mine), rows.ts_ms[mine], rows.values[mine], rows.step_ms)
+    [(_, batch, before)] = advanced_windows(detector, steps)
+    assert before is not None
+    return batch, before
 
 
 def test_it_finds_incidents_on_later_days_and_on_nodes_it_never_saw(detector: ReliabilityDetector) -> None:
@@ -58,7 +64,8 @@ def test_it_finds_incidents_on_later_days_and_on_nodes_it_never_saw(detector: Re
         figures = detector.metadata.metrics[part]
         assert figures["average_precision"] > 3.0 * figures["base_rate"], part
     test = detector.metadata.metrics["test"]
-    assert test["incidents_caught"] >= 0.8 * test["incidents"]
+    assert test["incidents_caught"] >= 0.6 * test["incidents"]
+    assert test["false_episodes_per_node_day"] < 2.0 * RULE.per_node_day
     assert test["expected_calibration_error"] < 0.06
 
 
@@ -105,67 +112,133 @@ def test_labels_that_do_not_belong_to_the_rows_cannot_look_learnable(data: Data,
         assert figures["average_precision"] < 2.0 * figures["base_rate"]
 
 
-def test_a_score_is_the_same_bits_in_any_batch(detector: ReliabilityDetector, windows: WindowBatch) -> None:
-    whole = detector.score(windows)
+def test_scores_and_decisions_are_the_same_bits_in_any_batch(detector: ReliabilityDetector, windows: Windows) -> None:
+    batch, before = windows
+    whole, decided = detector.score(batch, before), detector.decided(batch, before)
     assert whole.dtype == np.float64
     assert 0.0 <= whole.min() < whole.max() <= 1.0
-    some = windows.take(np.arange(300))
+    assert (decided <= whole).all()
     for size in (1, 2, 5, 8, 33, 128):
-        parts = [detector.score(some.take(np.arange(at, min(at + size, 300)))) for at in range(0, 300, size)]
-        assert np.concatenate(parts).tobytes() == whole[:300].tobytes(), size
-    order = np.random.default_rng(1).permutation(len(windows))
-    assert detector.score(windows.take(order)).tobytes() == whole[order].tobytes()
+        cuts = [np.arange(at, min(at + size, 300)) for at in range(0, 300, size)]
+        scores = [detector.score(batch.take(cut), before[cut]) for cut in cuts]
+        assert np.concatenate(scores).tobytes() == whole[:300].tobytes(), size
+        looked = [detector.decided(batch.take(cut), before[cut]) for cut in cuts]
+        assert np.concatenate(looked).tobytes() == decided[:300].tobytes(), size
+    order = np.random.default_rng(1).permutation(len(batch))
+    assert detector.score(batch.take(order), before[order]).tobytes() == whole[order].tobytes()
+
+
+def test_an_alarm_stands_for_two_steps_and_ends_when_the_score_falls() -> None:
+    decision = Decision(look_back=2, fall=1.0)
+    rising, single, steady, falling = [3.0, 2.0, -4.0, -4.0], [3.0, -4.0, -4.0, -4.0], [3.0] * 4, [1.0, 3.0, 4.0, 4.0]
+    assert decision.of_margins(np.array([rising, single, steady, falling])).tolist() == [2.0, -4.0, 3.0, -2.0]
+    with pytest.raises(ValueError, match="look_back 16"):
+        Decision(look_back=16)
+
+
+def test_what_is_flagged_is_what_is_decided(detector: ReliabilityDetector, windows: Windows) -> None:
+    batch, before = windows
+    flagged = flag(detector, batch, detector.score(batch, before), before)
+    assert flagged.tolist() == (detector.decided(batch, before) > detector.threshold).tolist()
+    assert 0 < flagged.sum() < len(flagged)
+
+
+def test_a_kind_is_told_with_confidence_or_not_at_all(data: Data, detector: ReliabilityDetector) -> None:
+    rows, incidents = data
+    kinds = {one.kind for one in incidents}
+    right = told = 0
+    for one in incidents:
+        mine = np.flatnonzero(np.asarray(rows.node_ids) == one.node_id)
+        steps = Steps([one.node_id] * len(mine), rows.ts_ms[mine], rows.values[mine], rows.step_ms)
+        [(_, batch, before)] = advanced_windows(detector, steps)
+        assert before is not None
+        within = np.flatnonzero((batch.end_ms() >= one.start_ms) & (batch.end_ms() <= (one.end_ms or one.start_ms)))
+        within = within[
+            flag(detector, batch.take(within), detector.score(batch.take(within), before[within]), before[within])
+        ]
+        for kind, confidence in detector.classify(batch.take(within), before[within]):
+            assert (kind is None) == (confidence is None)
+            if kind is not None and confidence is not None:
+                assert kind in kinds
+                assert 0.5 <= confidence <= 1.0
+                told, right = told + 1, right + (kind == one.kind)
+    assert told > 50
+    assert right > 0.6 * told
+
+
+def test_when_an_incident_is_expected_is_a_band_of_minutes(detector: ReliabilityDetector, windows: Windows) -> None:
+    bands = {band for band in detector.expected_in(*windows) if band is not None}
+    assert len(bands) <= 1
+    assert all(0.0 < low < high <= 30.0 for low, high in bands)
+
+
+def test_states_are_asked_for(detector: ReliabilityDetector, windows: Windows) -> None:
+    with pytest.raises(ValueError, match="give the states"):
+        detector.score(windows[0])
 
 
 def test_no_windows_give_no_scores(detector: ReliabilityDetector) -> None:
     none = WindowBatch.empty(30, len(NODE.features))
-    assert detector.score(none).shape == (0,)
-    assert detector.contributions(none) == []
+    assert detector.score(none).shape == detector.decided(none).shape == (0,)
+    assert detector.contributions(none) == detector.classify(none) == detector.expected_in(none) == []
 
 
 def test_it_is_a_detector(detector: ReliabilityDetector) -> None:
     as_detector: Detector = detector
-    assert (as_detector.name, as_detector.window, as_detector.state_width) == ("reliability", 30, 0)
+    stateful: StatefulDetector = detector
+    assert isinstance(detector, Confirming)
+    assert isinstance(detector, Classifier)
+    assert isinstance(detector, Foreseeing)
+    assert not stateful.prime(["a"]).any()
+    assert (as_detector.name, as_detector.window, as_detector.state_width) == ("reliability", 30, 1 + 2 * 17)
     assert as_detector.fields == NODE.features
     assert as_detector.threshold < as_detector.levels[0] < as_detector.levels[1] < 1.0
 
 
 def test_contributions_name_the_fields_that_raise_the_probability(
-    detector: ReliabilityDetector, windows: WindowBatch
+    detector: ReliabilityDetector, windows: Windows
 ) -> None:
-    scores = detector.score(windows)
-    top = windows.take(np.argsort(-scores)[:50])
-    explained = detector.contributions(top)
+    batch, before = windows
+    best = np.argsort(-detector.score(batch, before))[:50]
+    top = batch.take(best)
+    explained = detector.contributions(top, before[best])
     assert len(explained) == 50
     for place, contributions in enumerate(explained):
         assert 1 <= len(contributions) <= 5
         assert 0.3 < sum(one.share for one in contributions) <= 1.0
         assert all(a.share >= b.share for a, b in pairwise(contributions))
         for one in contributions:
-            measured = top.tensor()[place, :, NODE.features.index(one.feature)]
-            assert one.value == measured[-1]
-            assert measured.min() <= one.expected_low <= one.expected_high <= measured.max()
+            field = NODE.features.index(one.feature)
+            assert one.value == top.last()[place, field]
+            assert one.usual == before[best][place, 1 + field]
+            assert 0.0 <= one.expected_low <= one.usual <= one.expected_high
+            assert one.direction == ("up" if one.value > one.usual else "down" if one.value < one.usual else None)
 
 
-def test_what_is_planted_is_what_is_blamed(detector: ReliabilityDetector, windows: WindowBatch) -> None:
-    calmest = windows.take(np.argsort(detector.score(windows))[:1]).tensor()
+def test_what_is_planted_is_what_is_blamed(detector: ReliabilityDetector, windows: Windows) -> None:
+    batch, before = windows
+    place = np.argsort(detector.score(batch, before))[:1]
+    state = before[place]
+    calmest = batch.take(place).tensor()
     memory = NODE.features.index("memory_usage")
     leaking = calmest.copy()
     leaking[0, :, memory] = np.linspace(60.0, 97.0, 30)
-    before, after = detector.score(WindowBatch.stack(np.concatenate([calmest, leaking])))
-    assert after > 5.0 * before
-    assert detector.contributions(WindowBatch.stack(leaking))[0][0].feature == "memory_usage"
+    calm, after = detector.score(WindowBatch.stack(np.concatenate([calmest, leaking])), np.repeat(state, 2, axis=0))
+    assert after > 5.0 * calm
+    [blamed, *_] = detector.contributions(WindowBatch.stack(leaking), state)[0]
+    assert (blamed.feature, blamed.direction) == ("memory_usage", "up")
 
 
 def test_an_artefact_reads_back_with_the_same_scores(
-    detector: ReliabilityDetector, windows: WindowBatch, tmp_path: Path
+    detector: ReliabilityDetector, windows: Windows, tmp_path: Path
 ) -> None:
     detector.save(tmp_path)
     again = ReliabilityDetector.load(tmp_path)
     assert again.version == detector.version
     assert again.version.startswith("reliability-")
     assert again.threshold == detector.threshold
-    assert again.score(windows).tobytes() == detector.score(windows).tobytes()
+    assert again.score(*windows).tobytes() == detector.score(*windows).tobytes()
+    assert again.classify(*windows) == detector.classify(*windows)
     assert json.loads((tmp_path / MODEL_FILE).read_bytes())["learner"]["objective"]["name"] == "binary:logistic"
 
 
@@ -175,6 +248,26 @@ def test_a_changed_artefact_is_refused(detector: ReliabilityDetector, tmp_path: 
     model.write_bytes(model.read_bytes().replace(b"1", b"2", 1))
     with pytest.raises(ArtefactError, match="checksum"):
         ReliabilityDetector.load(tmp_path)
+
+
+def test_an_artefact_without_a_file_that_its_parameters_speak_of_is_refused(detector: ReliabilityDetector) -> None:
+    files = {MODEL_FILE: detector.trees}
+    with pytest.raises(ValueError, match=f"parameters.kinds and {KINDS_FILE} belong together"):
+        ReliabilityDetector(detector.metadata, files)
+
+
+def test_trees_of_another_fleet_take_part_where_they_are_given(
+    data: Data, detector: ReliabilityDetector, windows: Windows, tmp_path: Path
+) -> None:
+    leaning = train_reliability(*data, recipe=replace(QUICK, prior=0.5), prior=detector)
+    leaning.save(tmp_path)
+    again = ReliabilityDetector.load(tmp_path)
+    assert again.plan.floor.tobytes() == detector.plan.floor.tobytes()
+    assert again.score(*windows).tobytes() == leaning.score(*windows).tobytes() != detector.score(*windows).tobytes()
+    assert again.metadata.training["prior"] == detector.version
+    other = replace(data[0], fields=("other", *data[0].fields[1:]))
+    with pytest.raises(ValueError, match="train without"):
+        train_reliability(other, data[1], recipe=QUICK, prior=detector)
 
 
 def test_the_same_seed_grows_the_same_trees_on_any_number_of_threads(data: Data, tmp_path: Path) -> None:
@@ -187,13 +280,13 @@ def test_the_same_seed_grows_the_same_trees_on_any_number_of_threads(data: Data,
     two.save(tmp_path / "two")
     other.save(tmp_path / "other")
     assert one.version == two.version != other.version
-    assert seen == [(done, 8) for done in range(1, 9)]
+    assert seen == [(done, 5 * 8) for done in range(1, 5 * 8 + 1)]
 
 
 def test_an_alarm_budget_costs_recall_and_saves_alarms(data: Data, detector: ReliabilityDetector) -> None:
     sparing = train_reliability(*data, recipe=QUICK, rule=AlarmBudget(0.1))
     assert sparing.threshold > detector.threshold
-    kept, usual = (one.metadata.metrics["validation"] for one in (sparing, detector))
+    kept, usual = (one.metadata.metrics["cross_validation"] for one in (sparing, detector))
     assert kept["false_episodes_per_node_day"] <= 0.1 < usual["false_episodes_per_node_day"]
 
 

@@ -9,6 +9,8 @@ import pytest
 from detectors.artefacts import shipped
 from detectors.reliability.detector import ReliabilityDetector
 from detectors.reliability.evaluation import compare, main, read_incidents, read_node_rows
+from detectors.reliability.report import write_plots
+from detectors.reliability.training import prior_for
 from schemas.streams import NODE
 from vigil.simulator import NodeFleet, simulate_nodes, write_recording
 
@@ -41,7 +43,17 @@ def test_the_shipped_model_beats_the_baseline_on_a_fleet_it_never_saw(
     assert ours["average_precision"] > 1.5 * baseline["average_precision"]
     assert ours["average_precision"] > 3.0 * ours["base_rate"]
     assert ours["incidents"] == baseline["incidents"] > 5
-    assert ours["expected_calibration_error"] < 0.05
+    # This fleet has three times the incidents that the probability was fitted to.
+    assert ours["expected_calibration_error"] < 0.06
+
+
+def test_plots_are_drawn_of_what_was_measured(recording: Path, tmp_path: Path) -> None:
+    rows = read_node_rows(recording)
+    incidents = read_incidents(Path(str(recording.with_suffix("")) + ".incidents.jsonl"))
+    results = compare(rows, incidents, detector=ReliabilityDetector.load(shipped("reliability")), name="fleet.parquet")
+    made = write_plots(results, tmp_path, "fleet")
+    assert [path.name for path in made] == ["fleet-leads.png", "fleet-calibration.png", "fleet-kinds.png"]
+    assert all(path.stat().st_size > 5_000 for path in made)
 
 
 def test_rows_without_a_verdict_count_against_a_model(recording: Path) -> None:
@@ -62,12 +74,31 @@ def test_rows_without_a_verdict_count_against_a_model(recording: Path) -> None:
 
 @pytest.mark.shared
 @pytest.mark.slow
+@pytest.mark.timeout(1_200)
+@pytest.mark.skipif(not NODE_SIM.is_file(), reason="needs ../shared/data")
+def test_retrained_on_a_fleet_it_warns_catches_and_keeps_its_budget() -> None:
+    rows = read_node_rows(NODE_SIM)
+    incidents = read_incidents(NODE_SIM.with_name("node_sim_a.incidents.jsonl"))
+    ours, *others = compare(rows, incidents, fit=True, prior=prior_for(rows.fields))
+    assert ours["average_precision"] >= 0.72
+    assert ours["average_precision_unseen"] >= 0.735
+    assert ours["incidents_caught"] >= 55
+    assert ours["false_positive_rate"] <= 0.005
+    assert ours["false_episodes_per_node_day"] <= 0.8
+    assert ours["median_lead_minutes"] >= 5.0
+    assert ours["expected_calibration_error"] <= 0.01
+    assert all(ours["average_precision"] > other["average_precision"] for other in others)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
 @pytest.mark.skipif(not NODE_SIM.is_file(), reason="needs ../shared/data")
 def test_the_shipped_model_holds_on_another_simulators_fleet() -> None:
     rows = read_node_rows(NODE_SIM)
     incidents = read_incidents(NODE_SIM.with_name("node_sim_a.incidents.jsonl"))
     ours = compare(rows, incidents, detector=ReliabilityDetector.load(shipped("reliability")))[0]
-    assert ours["average_precision"] > 0.5
-    assert ours["average_precision_unseen"] > 0.55
-    assert ours["incidents_caught"] >= 55
-    assert ours["false_positive_rate"] < 0.008
+    assert ours["average_precision"] > 0.55
+    assert ours["average_precision_unseen"] > 0.58
+    assert ours["incidents_caught"] >= 52
+    assert ours["false_positive_rate"] < 0.004
+    assert ours["false_episodes_per_node_day"] < 1.2

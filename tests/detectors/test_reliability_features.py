@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detectors.reliability.features import STATISTICS, FeaturePlan, window_features
+from detectors.reliability.features import AGAINST_DAY, STATISTICS, FeaturePlan, window_features
 from features.batch import WindowBatch
 
 FIELDS = ("latency_p50", "latency_p95", "latency_p99", "errors")
@@ -20,31 +20,29 @@ def plan(steps: np.ndarray) -> FeaturePlan:
     return FeaturePlan.fit(FIELDS, steps.reshape(-1, 4))
 
 
+def made(steps: np.ndarray, plan: FeaturePlan) -> np.ndarray:
+    """Features of windows that are the first of their nodes."""
+    windows = WindowBatch.stack(steps)
+    return window_features(windows, plan, plan.baseline.start(windows))
+
+
 def value(features: np.ndarray, plan: FeaturePlan, name: str) -> np.ndarray:
     return features[:, plan.names.index(name)]
 
 
 def test_statistics_equal_their_definition(steps: np.ndarray, plan: FeaturePlan) -> None:
-    features = window_features(WindowBatch.stack(steps), plan)
+    features = made(steps, plan)
     exact = steps.astype(np.float64)
     old, new = exact[:, :-5], exact[:, -5:]
     change = new.mean(1) - old.mean(1)
     floor = plan.floor.astype(np.float64)
-    at = np.arange(30) - 14.5
     expected = {
         "last": exact[:, -1],
-        "mean3": exact[:, -3:].mean(1),
         "mean": exact.mean(1),
         "std": exact.std(1),
-        "max": exact.max(1),
-        "min": exact.min(1),
         "mean5": new.mean(1),
-        "max5": new.max(1),
-        "change": change,
         "ratio": (new.mean(1) + floor) / (old.mean(1) + floor),
         "z": change / (old.std(1) + floor),
-        "slope": np.einsum("t,ntf->nf", at, exact) / (at @ at),
-        "high5": (new > plan.high).sum(1),
         "high": (exact > plan.high).sum(1),
     }
     assert set(expected) == set(STATISTICS)
@@ -54,10 +52,34 @@ def test_statistics_equal_their_definition(steps: np.ndarray, plan: FeaturePlan)
             np.testing.assert_allclose(got, values[:, place], rtol=2e-5, atol=2e-5, err_msg=f"{field}:{statistic}")
 
 
+def test_what_is_measured_against_the_day_equals_its_definition(steps: np.ndarray, plan: FeaturePlan) -> None:
+    windows = WindowBatch.stack(steps)
+    before = plan.baseline.start(windows)
+    usual, scale = (part.astype(np.float64) for part in plan.baseline.split(before))
+    exact, floor = steps.astype(np.float64), plan.floor.astype(np.float64)
+    off = [(exact[:, -1 - back] - usual) / (scale + floor) for back in range(4)]
+    expected = {
+        **{f"off{'' if not back else f'_{back}'}": off[back] for back in range(4)},
+        "off_both": np.minimum(off[0], off[1]),
+        "off_either": np.maximum(off[0], off[1]),
+        "off_fall": off[0] - np.max(off[1:], axis=0),
+        "off5": (exact[:, -5:].mean(1) - usual) / (scale + floor),
+        "off30": (exact.mean(1) - usual) / (scale + floor),
+        "times5": (exact[:, -5:].mean(1) + floor) / (usual + floor),
+        "times30": (exact.mean(1) + floor) / (usual + floor),
+    }
+    assert tuple(expected) == AGAINST_DAY
+    features = window_features(windows, plan, before)
+    for statistic, values in expected.items():
+        for place, field in enumerate(FIELDS):
+            got = value(features, plan, f"{field}:{statistic}")
+            np.testing.assert_allclose(got, values[:, place], rtol=2e-5, atol=2e-5, err_msg=f"{field}:{statistic}")
+
+
 def test_latency_quantiles_are_related_to_each_other(plan: FeaturePlan) -> None:
     calm = np.broadcast_to(np.array([10.0, 20.0, 30.0, 0.0], np.float32), (1, 30, 4)).copy()
     calm[:, -5:, 2] = 90.0
-    features = window_features(WindowBatch.stack(calm), plan)
+    features = made(calm, plan)
     assert value(features, plan, "latency_p99:over:latency_p50")[0] == pytest.approx(9.0, rel=0.1)
     assert value(features, plan, "latency_p99:over_change:latency_p50")[0] == pytest.approx(90 / 40, rel=0.1)
     assert value(features, plan, "latency_p95:over_change:latency_p50")[0] == pytest.approx(1.0, rel=0.01)
@@ -70,9 +92,9 @@ def test_every_feature_is_named_once_and_knows_its_field(plan: FeaturePlan) -> N
 
 
 def test_a_windows_features_are_the_same_bits_in_any_batch(steps: np.ndarray, plan: FeaturePlan) -> None:
-    whole = window_features(WindowBatch.stack(steps), plan)
+    whole = made(steps, plan)
     for size in (1, 2, 3, 7, 16, 64, 199):
-        parts = [window_features(WindowBatch.stack(steps[start : start + size]), plan) for start in range(0, 200, size)]
+        parts = [made(steps[start : start + size], plan) for start in range(0, 200, size)]
         assert np.concatenate(parts).tobytes() == whole.tobytes(), size
 
 
@@ -80,7 +102,7 @@ def test_constant_zero_and_extreme_windows_stay_finite(plan: FeaturePlan) -> Non
     windows = np.zeros((3, 30, 4), np.float32)
     windows[1] = 1e15
     windows[2, -1] = 1e15
-    assert np.isfinite(window_features(WindowBatch.stack(windows), plan)).all()
+    assert np.isfinite(made(windows, plan)).all()
 
 
 def test_a_plan_survives_the_metadata_and_refuses_what_does_not_fit(plan: FeaturePlan) -> None:
@@ -90,12 +112,13 @@ def test_a_plan_survives_the_metadata_and_refuses_what_does_not_fit(plan: Featur
     assert again.high.tobytes() == plan.high.tobytes()
     with pytest.raises(ValueError, match="does not fit 3 fields"):
         FeaturePlan.from_dict(FIELDS[:3], plan.to_dict())
-    with pytest.raises(ValueError, match="needs pairs, floor and high"):
+    with pytest.raises(ValueError, match="needs pairs, floor, high and memory"):
         FeaturePlan.from_dict(FIELDS, {"floor": [1.0]})
 
 
 def test_windows_of_other_fields_or_too_short_are_refused(plan: FeaturePlan, steps: np.ndarray) -> None:
+    blank = np.zeros((200, plan.baseline.width), np.float32)
     with pytest.raises(ValueError, match="3 fields"):
-        window_features(WindowBatch.stack(steps[:, :, :3]), plan)
+        window_features(WindowBatch.stack(steps[:, :, :3]), plan, blank)
     with pytest.raises(ValueError, match="9 steps"):
-        window_features(WindowBatch.stack(steps[:, :9]), plan)
+        window_features(WindowBatch.stack(steps[:, :9]), plan, blank)

@@ -59,10 +59,12 @@ def case() -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Incident]]:
 
 def test_an_evaluation_counts_incidents_episodes_and_lead() -> None:
     nodes, ts_ms, scores, incidents = case()
-    found = evaluate(scores, 0.5, label_rows(nodes.tolist(), ts_ms, incidents), nodes, ts_ms, MINUTE)
+    found = evaluate(scores, scores > 0.5, label_rows(nodes.tolist(), ts_ms, incidents), nodes, ts_ms, MINUTE)
     assert (found.incidents, found.incidents_caught) == (2, 1)
     assert found.caught_by_kind == {"leak": (1, 1), "crash": (0, 1)}
     assert found.median_lead_minutes == 10.0
+    assert found.leads == {"crash": (), "leak": (10.0,)}
+    assert found.median_lead_by_kind == {"leak": 10.0}
     assert found.false_episodes_per_node_day == pytest.approx(1 / (800 / 1440))
     assert found.false_positive_rate == pytest.approx(3 / (800 - 61 - 41))
 
@@ -84,7 +86,7 @@ def test_an_alarm_budget_is_kept_and_used() -> None:
     ts_ms = np.tile(START + np.arange(5_000, dtype=np.int64) * MINUTE, 4)
     labels = label_rows(nodes.tolist(), ts_ms, [])
     threshold = fit_threshold(scores, labels, nodes, MINUTE, AlarmBudget(2.0))
-    episodes = evaluate(scores, threshold, labels, nodes, ts_ms, MINUTE).false_episodes_per_node_day
+    episodes = evaluate(scores, scores > threshold, labels, nodes, ts_ms, MINUTE).false_episodes_per_node_day
     assert 1.5 < episodes <= 2.0
 
 

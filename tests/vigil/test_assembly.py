@@ -53,7 +53,13 @@ def test_redis_can_be_switched_off() -> None:
 def test_topics_can_be_renamed() -> None:
     flags = {"streams.consensus.topic": "raft", "topics.anomalies": "found", "topics.dead_letters": "lost"}
     config = kafka_config(load_configuration(None, flags).settings)
-    assert config.topics == {"consensus": "raft", "anomalies": "found", "dead-letters": "lost", "state": "vigil.state"}
+    assert config.topics == {
+        "consensus": "raft",
+        "incidents": "dwcp.incidents",
+        "anomalies": "found",
+        "dead-letters": "lost",
+        "state": "vigil.state",
+    }
 
 
 def test_the_worker_gets_what_the_settings_say() -> None:

@@ -34,8 +34,15 @@ def plain_anomaly(anomaly: Anomaly, reasons: int = REASONS) -> PlainAnomaly:
         severity=anomaly.severity,
         score=f"{anomaly.score / anomaly.threshold:.1f} x" if anomaly.threshold > 0 else f"{anomaly.score:.3g}",
         detector=anomaly.detector,
-        reason=reason(anomaly.contributions[:reasons]),
+        reason=_expected(anomaly) + reason(anomaly.contributions[:reasons]),
     )
+
+
+def _expected(anomaly: Anomaly) -> str:
+    if anomaly.expected_in_minutes is None:
+        return ""
+    low, high = anomaly.expected_in_minutes
+    return f"expected in {low:.0f} to {high:.0f} min: "
 
 
 def reason(contributions: Sequence[Contribution]) -> str:

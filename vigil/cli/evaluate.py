@@ -1,5 +1,6 @@
 """`vigil evaluate`."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from vigil.comparison import compare_on_generator, compare_reliability
 from vigil.errors import InputError
 from vigil.evaluation import Choice, Evaluated, evaluate_file
 from vigil.fault_free import SEED, FaultFree, measure_fault_free
+from vigil.progress import Say
 
 __all__ = ["command"]
 
@@ -72,7 +74,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     elif generator:
         _generator(windows, json=json)
     elif detector == "reliability":
-        _reliability(files or [], incidents, artefact, fit=fit, json=json)
+        work = partial(compare_reliability, incidents=incidents, artefact=artefact, fit=fit, false_alarms=false_alarms)
+        _reliability(files or [], work, report, json=json)
     else:
         choice = Choice(detector, fit, artefact, names_of(fields) or (), step_ms, false_alarms, epochs)
         _evaluate(files or [], choice, report, json=json)
@@ -100,15 +103,24 @@ def _report(found: Evaluated, folder: Path) -> list[Path]:
     return write_report(found.recording, found.scored, found.results, found.explained, folder)
 
 
-def _reliability(files: list[Path], incidents: Path | None, artefact: Path | None, *, fit: bool, json: bool) -> None:
-    if incidents is None:
-        raise InputError("reliability is measured against incidents", hint="give them: --incidents FILE.jsonl")
+def _reliability(
+    files: list[Path], work: Callable[..., list[dict[str, Any]]], report: Path | None, *, json: bool
+) -> None:
     for file in files:
-        results = with_progress(partial(compare_reliability, file, incidents, artefact, fit=fit), quiet=json)
+        results = with_progress(partial(_compared, work, file), quiet=json)
         if json:
             print_json({"results": plain_results(results)})
         else:
             stdout.print(reliability_table(file.name, results))
+        if report is not None:
+            from detectors.reliability.report import write_plots  # noqa: PLC0415 - matplotlib comes with it
+
+            made = write_plots(results, report, f"{file.name.split('.')[0]}-reliability")
+            note(f"{file.name}: {', '.join(str(path) for path in made)}")
+
+
+def _compared(work: Callable[..., list[dict[str, Any]]], file: Path, say: Say) -> list[dict[str, Any]]:
+    return work(file, say=say)
 
 
 def _generator(windows: int, *, json: bool) -> None:

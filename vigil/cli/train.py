@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import numpy as np
 import typer
 
-from vigil.cli.options import JsonOption, names_of
+from schemas.metrics import Incident
+from vigil.assembly import kafka_config
+from vigil.cli.options import ConfigOption, JsonOption, KafkaOption, configured, names_of
 from vigil.cli.output import note, print_json, with_progress
 from vigil.errors import InputError
 from vigil.own_streams import is_own, stream_settings
@@ -144,20 +146,26 @@ def autoencoder(  # noqa: PLR0913, PLR0917 - one parameter an option
 @app.command("reliability")
 def reliability(  # noqa: PLR0913, PLR0917 - one parameter an option
     file: FileArgument,
-    incidents: Annotated[
-        Path, typer.Option("--incidents", help="Reported incidents, a JSON object a line, as on dwcp.incidents.")
-    ],
     out: OutOption,
-    step_ms: StepOption = None,
-    trees: Annotated[int, typer.Option("--trees", min=1, help="Trees to grow.")] = 400,
-    recall: Annotated[
-        float, typer.Option("--recall", min=0.01, max=1, help="Share of incidents that the threshold has to catch.")
-    ] = 0.98,
-    false_alarms: Annotated[
-        float | None,
-        typer.Option("--false-alarms", min=0.001, help="Instead of --recall: false alarms a node-day it may cost."),
+    incidents: Annotated[
+        Path | None,
+        typer.Option("--incidents", help="Reported incidents, a JSON object a line; otherwise Kafka's incident topic."),
     ] = None,
+    step_ms: StepOption = None,
+    trees: Annotated[int, typer.Option("--trees", min=1, help="Trees to grow.")] = 500,
+    false_alarms: Annotated[
+        float, typer.Option("--false-alarms", min=0.001, help="False alarms a node-day that the threshold may cost.")
+    ] = 0.8,
+    recall: Annotated[
+        float | None,
+        typer.Option("--recall", min=0.01, max=1, help="Instead: share of incidents that the threshold has to catch."),
+    ] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Learn from these rows alone, without the shipped model's trees.")
+    ] = False,
     seed: SeedOption = 0,
+    config: ConfigOption = None,
+    kafka: KafkaOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train the node reliability classifier on node metrics and reported incidents.
@@ -167,24 +175,35 @@ def reliability(  # noqa: PLR0913, PLR0917 - one parameter an option
     """
     from detectors.reliability.detector import ReliabilityDetector  # noqa: PLC0415 - XGBoost comes with these
     from detectors.reliability.thresholds import AlarmBudget, RecallTarget  # noqa: PLC0415
-    from detectors.reliability.training import NodeRows, Recipe, train_reliability  # noqa: PLC0415
+    from detectors.reliability.training import NodeRows, Recipe, prior_for, train_reliability  # noqa: PLC0415
 
     began = time.monotonic()
 
     def work(say: Say) -> tuple[TrainingData, ReliabilityDetector]:
         data = _read(file, step_ms, say, whole=True)
         rows = NodeRows(data.fields, data.node_ids, data.ts_ms, data.rows.astype(np.float32), data.step_ms)
+        say("reading incidents", 0, 0)
         return data, train_reliability(
             rows,
-            read_incidents(incidents),
+            _reported(config, kafka) if incidents is None else read_incidents(incidents),
+            prior=None if alone else prior_for(data.fields),
             recipe=Recipe(trees=trees, seed=seed),
-            rule=RecallTarget(recall) if false_alarms is None else AlarmBudget(false_alarms),
+            rule=AlarmBudget(false_alarms) if recall is None else RecallTarget(recall),
             progress=partial(say, "growing trees"),
         )
 
     data, detector = with_progress(work, quiet=json)
     detector.save(out)
     _finish(detector, out, data, began, json=json, extra={"test": detector.metadata.metrics.get("test")})
+
+
+def _reported(config: Path | None, kafka: str | None) -> list[Incident]:
+    """Read the incident topic of the configured Kafka."""
+    from streams.incidents import read_incident_log  # noqa: PLC0415 - Kafka's client comes with it
+
+    found = read_incident_log(kafka_config(configured(config, kafka__bootstrap=kafka).settings))
+    note(f"{len(found)} records of incidents")
+    return found
 
 
 class _Trained(Protocol):

@@ -1,0 +1,75 @@
+"""What a detector says of every row, and how good that is on parts of them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.offline import Steps, open_store, score_steps
+from detectors.reliability.examples import NodeRows
+from detectors.reliability.labels import Labels
+from detectors.reliability.metrics import brier_score, evaluate, expected_calibration_error, reliability_curve
+from schemas.streams import NODE
+
+if TYPE_CHECKING:
+    from detectors.protocol import Detector
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What was said of n rows.
+
+    Attributes:
+        scores: float64 (n,), finite.
+        flagged: bool (n,).
+    """
+
+    scores: Scores
+    flagged: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, scores: Scores, flagged: NDArray[np.bool_]) -> "Verdicts":
+        """Take scores that are NaN where there is no verdict (a window not yet complete).
+
+        Who says nothing of a row has missed it, so such rows count: they get the lowest score of all.
+        """
+        least = float(np.nanmin(scores)) if np.isfinite(scores).any() else 0.0
+        return cls(np.where(np.isnan(scores), least, scores), flagged)
+
+
+def judge(detector: "Detector", rows: NodeRows) -> Verdicts:
+    """Let a detector judge every row, in time order, on the worker's own path."""
+    steps = Steps(np.asarray(rows.node_ids).tolist(), rows.ts_ms, rows.values, rows.step_ms)
+    store = open_store(detector, len(rows.fields), rows.step_ms, gap_steps=NODE.gap_steps)
+    found = score_steps(detector, steps, store=store)
+    return Verdicts.of(found.scores, found.flagged)
+
+
+def measure_parts(
+    rows: NodeRows, labels: Labels, verdicts: Verdicts, parts: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of parts of the rows as plain values; what cannot be told (no incident there) is left out.
+
+    Args:
+        rows: in time order.
+        labels: theirs.
+        verdicts: on them; scores are probabilities.
+        parts: bool (n,) each, by name.
+    """
+    nodes, measured = np.asarray(rows.node_ids), {}
+    for name, mask in parts.items():
+        some, scores = labels.take(mask), verdicts.scores[mask]
+        found = evaluate(scores, verdicts.flagged[mask], some, nodes[mask], rows.ts_ms[mask], rows.step_ms)
+        figures = asdict(found) | {
+            "expected_calibration_error": expected_calibration_error(some.positive, scores),
+            "brier_score": brier_score(some.positive, scores) if mask.any() else float("nan"),
+            "reliability": reliability_curve(some.positive, scores),
+            "caught_by_kind": {kind: list(counts) for kind, counts in found.caught_by_kind.items()},
+            "leads": {kind: [round(lead, 1) for lead in leads] for kind, leads in found.leads.items()},
+        }
+        measured[name] = {key: value for key, value in figures.items() if value == value}  # noqa: PLR0124 - no NaN
+    return measured
