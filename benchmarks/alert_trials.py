@@ -62,6 +62,18 @@ def flapping(faults: int, seed: int, *, minutes: float = 10.0) -> dict[str, Any]
     }
 
 
+def harmless(clusters: int, seed: int, *, minutes: float = 60.0) -> dict[str, Any]:
+    """Count alerts of clusters without a fault, but with the simulator's benign bursts, cycles and drifts.
+
+    Returns:
+        ``cluster_hours``, ``anomalies``, ``alerts``.
+    """
+    fleet = ConsensusFleet(clusters=clusters, name="calm")
+    found = list(scored(fleet, int(minutes * 60_000) // fleet.step_ms, seed, FaultPlan()))
+    opened = {change.fingerprint for change in alerts_of(found, AlertPlane())}
+    return {"cluster_hours": clusters * minutes / 60, "anomalies": len(found), "alerts": len(opened)}
+
+
 def origins(faults: int, seed: int, *, members: int = 50, a_cluster: int = 5) -> dict[str, Any]:
     """Strike one member of a large cluster so that its peers suffer, and see whom the alert names.
 

@@ -16,6 +16,7 @@ from schemas import (
     Incident,
     RecordError,
     Source,
+    alert_fingerprint,
     alert_id,
     anomaly_id,
     decode_anomaly,
@@ -51,6 +52,7 @@ def test_an_anomalys_fields_stand_in_the_contracts_order():
 
 def test_ids_are_pinned_because_consumers_keep_them():
     assert anomaly_id("consensus", "etcd-a-n0", 1_795_423_734_049) == "09f8b5c9462ff052d67d5e3b228abe70"
+    assert alert_fingerprint("cluster:etcd-a", 1_795_423_734_049) == "1e7382540f93b15670a3f031bc49fa28"
     assert alert_id("0f" * 16, 2) == "4643b315d32d33bdebf34c01ca0f8808"
 
 
