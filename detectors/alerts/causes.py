@@ -15,9 +15,7 @@ UNUSUAL: Final = "unusual"
 MEMBER_DOWN: Final = "member_down"
 LIAR: Final = "byzantine_attack"
 
-_SHARE: Final = 0.1
 _CLEARLY: Final = 1.5
-_DEPARTS_CLEARLY: Final = 1.1
 _SIGN_OF_FEATURE: Final[Mapping[str, str]] = {
     "active_nodes": PEER_MISSING,
     "latency_p50": SLOW,
@@ -97,9 +95,9 @@ def are_related(one: str, other: str) -> bool:
 def diagnose(members: Collection[Member]) -> tuple[str, Member]:
     """Choose what a scope's trouble is, and the member that it is likely to come from.
 
-    Of the signs of at least a tenth of the anomalies that no other such sign explains: a silence, which needs no share,
-    or else the one of most anomalies. Of the members that show it: the one furthest above its threshold, then the
-    earliest. A liar is the one whose own count departs most, whatever it shows itself.
+    Of the signs that no other sign explains: a silence, or else the one of most anomalies. Of the members that show it:
+    the one furthest above its threshold, then the earliest. A liar is the one whose own count departs most, whatever
+    it shows itself.
 
     Raises:
         ValueError: there is no member.
@@ -110,10 +108,8 @@ def diagnose(members: Collection[Member]) -> tuple[str, Member]:
     for member in members:
         sign = sign_of_member(member)
         votes[sign] = votes.get(sign, 0) + sum(member.signs.values())
-    enough = min(_SHARE * sum(votes.values()), max(votes.values()))
-    causes = [sign for sign, count in votes.items() if count >= enough or sign == MEMBER_DOWN]
-    explained = frozenset[str]().union(*(EXPLAINS.get(sign, frozenset()) for sign in causes))
-    sign = min(set(causes) - explained, key=lambda one: (one != MEMBER_DOWN, -votes[one], one))
+    explained = frozenset[str]().union(*(EXPLAINS.get(sign, frozenset()) for sign in votes))
+    sign = min(votes.keys() - explained, key=lambda one: (one != MEMBER_DOWN, -votes[one], one))
     showing = [member for member in members if sign_of_member(member) == sign]
     if sign == LIAR:
         departing = max(member.departs for member in members)
@@ -124,5 +120,5 @@ def diagnose(members: Collection[Member]) -> tuple[str, Member]:
 def stands_out(sign: str, origin: Member, named: Member) -> bool:
     """Whether a sign points to ``origin`` so much more than to ``named`` that it is worth saying."""
     if sign == LIAR:
-        return origin.departs > _DEPARTS_CLEARLY * named.departs
+        return origin.departs > _CLEARLY * named.departs
     return origin.peak > _CLEARLY * named.peak
