@@ -21,7 +21,13 @@ from streams.changelog import Changelog, Restored
 from streams.dead_letters import DeadLetter
 from streams.source import Partition, Records
 from streams.state import SavedPartition, StateRecord
-from streams.verdicts import NodeVerdict, newest_verdicts, silence_verdicts, silent_verdicts
+from streams.verdicts import (
+    NodeVerdict,
+    newest_verdicts,
+    reporting_verdicts,
+    silence_verdicts,
+    silent_verdicts,
+)
 
 __all__ = ["Batch", "Counts", "Processor", "StepCounts"]
 
@@ -142,13 +148,19 @@ class Processor:
         return restored
 
     def silences(self, partition: Partition) -> list[NodeVerdict]:
-        """Return the verdict on each node of a partition that is silent now, as it was when the silence was told."""
+        """Return who of a partition is silent now, as it was when the silence was told, and that the others are not."""
         topic, number = partition
-        scorer = self.scorers[topic]
+        scorer, store = self.scorers[topic], self.scorers[topic].store
         if scorer.silence is None:
             return []
-        told = [scorer.silence.anomaly(each, topic) for each in scorer.store.silences(number)]
-        return silent_verdicts(scorer.stream.name, scorer.silence, told)
+        silent = {each.key: scorer.silence.anomaly(each, topic) for each in store.silences(number)}
+        slots = store.slots_of(number)
+        nodes = zip(map(store.key_of, slots.tolist()), store.newest_ms(slots).tolist(), strict=True)
+        reporting = [(key, at) for key, at in nodes if key not in silent]
+        return [
+            *silent_verdicts(scorer.stream.name, scorer.silence, silent.values()),
+            *reporting_verdicts(scorer.stream.name, scorer.silence, reporting),
+        ]
 
     def drop(self, partition: Partition) -> None:
         """Forget the windows of a partition that goes to another worker."""

@@ -39,25 +39,27 @@ for _, row in ipairs(rows) do
   local key = prefix .. 'verdict:' .. member
   local old = redis.call('HMGET', key, 'ts_ms', 'severity', 'anomaly_ts_ms')
   local old_ts, old_severity = tonumber(old[1] or '-1'), old[2] or ''
-  if row.anomaly and tonumber(old[3] or '-1') <= row.anomaly.ts_ms then
-    redis.call('HSET', key, 'anomaly_ts_ms', row.anomaly.ts_ms, 'anomaly_id', row.anomaly.id,
-      'anomaly_score', row.anomaly.score, 'anomaly_severity', row.anomaly.severity)
-  end
-  if not row.past and old_ts <= row.ts_ms then
-    redis.call('HSET', key, 'ts_ms', row.ts_ms, 'score', row.score, 'threshold', row.threshold,
-      'severity', row.severity, 'stream', row.stream, 'model_version', row.model_version,
-      'cluster', row.cluster, 'region', row.region)
-    if old_severity ~= '' and old_severity ~= row.severity then
-      redis.call('ZREM', prefix .. 'active:' .. old_severity, member)
+  if not row.ends or old_severity ~= '' then
+    if row.anomaly and tonumber(old[3] or '-1') <= row.anomaly.ts_ms then
+      redis.call('HSET', key, 'anomaly_ts_ms', row.anomaly.ts_ms, 'anomaly_id', row.anomaly.id,
+        'anomaly_score', row.anomaly.score, 'anomaly_severity', row.anomaly.severity)
     end
-    if row.severity ~= '' then
-      redis.call('ZADD', prefix .. 'active:' .. row.severity, row.ts_ms, member)
+    if not row.past and old_ts <= row.ts_ms then
+      redis.call('HSET', key, 'ts_ms', row.ts_ms, 'score', row.score, 'threshold', row.threshold,
+        'severity', row.severity, 'stream', row.stream, 'model_version', row.model_version,
+        'cluster', row.cluster, 'region', row.region)
+      if old_severity ~= '' and old_severity ~= row.severity then
+        redis.call('ZREM', prefix .. 'active:' .. old_severity, member)
+      end
+      if row.severity ~= '' then
+        redis.call('ZADD', prefix .. 'active:' .. row.severity, row.ts_ms, member)
+      end
+      redis.call('ZADD', prefix .. 'worst:' .. row.detector, row.ratio, row.node)
+      written = written + 1
     end
-    redis.call('ZADD', prefix .. 'worst:' .. row.detector, row.ratio, row.node)
-    written = written + 1
+    redis.call('PEXPIRE', key, ttl_ms)
+    redis.call('ZADD', prefix .. 'expiry', now_ms + ttl_ms, member)
   end
-  redis.call('PEXPIRE', key, ttl_ms)
-  redis.call('ZADD', prefix .. 'expiry', now_ms + ttl_ms, member)
 end
 return written
 """

@@ -11,7 +11,15 @@ from detectors.silence import SilenceDetector
 from schemas.codec import Decoded
 from schemas.outputs import Anomaly
 
-__all__ = ["NodeAnomaly", "NodeVerdict", "anomaly_alone", "newest_verdicts", "silence_verdicts", "silent_verdicts"]
+__all__ = [
+    "NodeAnomaly",
+    "NodeVerdict",
+    "anomaly_alone",
+    "newest_verdicts",
+    "reporting_verdicts",
+    "silence_verdicts",
+    "silent_verdicts",
+]
 
 LARGEST_RATIO = 1e300
 
@@ -39,6 +47,7 @@ class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         model_version: of the detector's artefact.
         cluster, region: as the record says, else empty.
         anomaly: the newest anomaly since the last write, which may be older than the verdict.
+        ends: it is told only where an anomaly is shown that it ends.
         past: only the anomaly is told; whether it was the last word about the node is not known.
     """
 
@@ -55,6 +64,7 @@ class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     region: str
     anomaly: NodeAnomaly | None = None
     past: bool = False
+    ends: bool = False
 
     def merged(self, other: "NodeVerdict") -> "NodeVerdict":
         """Return the newer of two verdicts on one node, with the newer of their anomalies; equal times: the other's."""
@@ -125,6 +135,13 @@ def silent_verdicts(stream: str, detector: SilenceDetector, anomalies: Iterable[
         )
         for anomaly in anomalies
         if anomaly.detector == detector.name
+    ]
+
+
+def reporting_verdicts(stream: str, detector: SilenceDetector, nodes: Iterable[tuple[str, int]]) -> list[NodeVerdict]:
+    """Say of nodes, each with the event time of its newest step, that they report, where the view shows a silence."""
+    return [
+        msgspec.structs.replace(_of_silence(stream, detector, node, at, None, None), ends=True) for node, at in nodes
     ]
 
 

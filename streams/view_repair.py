@@ -1,4 +1,8 @@
-"""What a Redis that lost its data would not get again by itself: a node that is silent has no next step."""
+"""What the view would not get again by itself: silences are told when they begin and end, not with every step.
+
+A Redis that lost its data knows of none; and where a worker died between its commit and its write, of an end, or of a
+beginning, nobody will speak again.
+"""
 
 from collections.abc import Callable, Collection, Iterable
 
@@ -14,7 +18,7 @@ class ViewRepair:
 
     Args:
         view: where to.
-        silences: the verdicts on the nodes of a partition that are silent now.
+        silences: the verdicts on all nodes of a partition, silent or not.
     """
 
     def __init__(self, view: RedisView, silences: Callable[[Partition], list[NodeVerdict]]) -> None:

@@ -235,5 +235,20 @@ def test_a_redis_that_lost_everything_is_told_again_who_is_silent(rig: Rig, tmp_
                 assert client.hgetall(f"{rig.name}:verdict:silence:n3") == told
 
 
+def test_an_end_of_a_silence_that_redis_never_heard_of_is_told_by_whoever_takes_the_partition(rig: Rig) -> None:
+    messages = fleet(4, range(45))
+    rig.produce(messages)
+    silence = msgspec.structs.replace(verdict("n3", 20, severity="critical"), detector="silence")
+    never = msgspec.structs.replace(verdict("unknown", 20, severity="critical"), detector="silence")
+    write(rig.redis, silence, never)
+    with rig.running() as thread:
+        thread.wait_for_records(len(messages))
+    client = rig.client()
+    assert client.zrange(f"{rig.name}:active:critical", 0, -1) == ["silence:unknown"]
+    assert client.hget(f"{rig.name}:verdict:silence:n3", "severity") == ""
+    assert not client.exists(f"{rig.name}:verdict:silence:n1"), "there was nothing to end"
+    client.close()
+
+
 def when(one: Telemetry) -> int:
     return int(msgspec.json.decode(one.value or b"")["ts_ms"])
