@@ -212,8 +212,8 @@ class StreamSettings(_Section):
     silence_s: float | None = Field(
         default=None,
         ge=0,
-        description="Longest silence of a node that is no anomaly, seconds; when not given `gap_steps` + 1 steps, and at "
-        "least 5 s; 0 for no such anomalies.",
+        description="Longest silence of a node that is no anomaly, seconds; when not given `gap_steps` + 1 steps, and "
+        "at least 5 s; 0 for no such anomalies.",
     )
     detectors: Names = Field(default=(), description="Detectors to run; the stream's own when empty.")
     artefacts: Path | None = Field(
