@@ -1,8 +1,9 @@
 """What labels add on servers: ``python -m vigil.half_labelled FILE...``.
 
-Each file's labelled time is halved, node by node. The first half trains the trees of the reliability detector, beside
-the normal rows of the train split; the second half measures them, and the unsupervised detector that saw no label. The
-figure is the mean of the nodes' average precisions, of nodes that have anomalous rows in the second half.
+Each file's labelled time is halved, node by node. The first half chooses for how many steps the score of the
+unsupervised detector is held (its largest value of the newest steps), and trains the trees of the reliability detector,
+beside the normal rows of the train split. The second half measures them, and the detector that saw no label. The figure
+is the mean of the nodes' average precisions, of nodes that have anomalous rows in the half.
 """
 
 import argparse
@@ -29,6 +30,9 @@ from vigil.progress import say_nothing
 RECIPE = Recipe(trees=300, learning_rate=0.04, prior=0.0)
 KEPT = 0.25
 """Share of the normal rows that trees are grown on; every anomalous row is."""
+
+HOLDS = (1, 2, 3, 5, 10, 20)
+"""Steps that a score may be held."""
 
 Scores = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -85,19 +89,37 @@ def supervised(recording: Recording, halves: Halves, score: Scores) -> dict[str,
     return found
 
 
+def held(recording: Recording, score: Scores, steps: int) -> Scores:
+    """Return the largest score of each node's newest ``steps`` rows: float64 (n,)."""
+    found = np.empty_like(score)
+    for node in np.unique(recording.nodes).tolist():
+        mine = np.flatnonzero(recording.nodes == node)
+        padded = np.concatenate([np.full(steps - 1, -np.inf), score[mine]])
+        found[mine] = np.lib.stride_tricks.sliding_window_view(padded, steps).max(axis=1)
+    return found
+
+
+def mean_precision(recording: Recording, rows: Mask, scores: Scores) -> float:
+    """Return the mean average precision of the nodes that have anomalous ones among ``rows``; NaN when none has."""
+    positive = recording.label == 1
+    parts = [rows & (recording.nodes == node) for node in np.unique(recording.nodes).tolist()]
+    found = [average_precision(positive[part], scores[part]) for part in parts if positive[part].any()]
+    return float(np.mean(found)) if found else float("nan")
+
+
 def compare(path: Path) -> dict[str, object]:
     """Measure one file; the keys are its name and the mean average precision of each contender."""
     recording, _ = read_labelled(path)
     halves, score = halve(recording), unsupervised(recording)
-    contenders = {"unsupervised": score, **supervised(recording, halves, score)}
-    positive = recording.label == 1
-    parts = [halves.measured & (recording.nodes == node) for node in np.unique(recording.nodes).tolist()]
-    parts = [part for part in parts if positive[part].any()]
-    means = {
-        name: float(np.mean([average_precision(positive[part], scores[part]) for part in parts]))
-        for name, scores in contenders.items()
+    first = halves.known & recording.test
+    steps = max(HOLDS, key=lambda each: mean_precision(recording, first, held(recording, score, each)))
+    contenders = {
+        "unsupervised": score,
+        "held as the labels say": held(recording, score, steps),
+        **supervised(recording, halves, score),
     }
-    return {"file": path.name, "nodes": len(parts), **means}
+    means = {name: mean_precision(recording, halves.measured, scores) for name, scores in contenders.items()}
+    return {"file": path.name, "held_steps": steps, **means}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -20,7 +20,7 @@ from detectors.reliability.contenders import Bench, Contender
 from detectors.reliability.detector import ReliabilityDetector
 from detectors.reliability.examples import NodeRows
 from detectors.reliability.labels import Labels, current, label_rows
-from detectors.reliability.measuring import Verdicts, judge, measure_parts
+from detectors.reliability.measuring import Verdicts, judge, measure_outlook, measure_parts
 from detectors.reliability.metrics import average_precision
 from detectors.reliability.split import Parts, split_by_time_and_node
 from detectors.reliability.thresholds import AlarmBudget, RecallTarget, fit_threshold
@@ -101,7 +101,10 @@ class _Table:
         verdicts = judge(detector, self.rows)
         # Of rows that its trees know, its verdicts say nothing: those of the folds do.
         before = detector.metadata.metrics["cross_validation"] if fitted else self._figures(verdicts, ~self.parts.test)
-        return self._entry("reliability", verdicts, detector.threshold, before, fitted=fitted, baseline=False)
+        entry = self._entry("reliability", verdicts, detector.threshold, before, fitted=fitted, baseline=False)
+        return entry | {
+            "outlook": measure_outlook(detector, self.rows, self.labels, verdicts.flagged & self.parts.test)
+        }
 
     def of_contender(self, contender: Contender, rule: RecallTarget | AlarmBudget) -> dict[str, Any]:
         """Measure another model at a threshold from the validation part."""

@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.offline import Steps, open_store, score_steps
-from detectors.reliability.examples import NodeRows
+from detectors.reliability.detector import ReliabilityDetector
+from detectors.reliability.examples import NodeRows, windows_of
 from detectors.reliability.labels import Labels
 from detectors.reliability.metrics import brier_score, evaluate, expected_calibration_error, reliability_curve
 from schemas.streams import NODE
-
-if TYPE_CHECKING:
-    from detectors.protocol import Detector
 
 Scores = NDArray[np.float64]
 
@@ -41,12 +39,49 @@ class Verdicts:
         return cls(np.where(np.isnan(scores), least, scores), flagged)
 
 
-def judge(detector: "Detector", rows: NodeRows) -> Verdicts:
+def judge(detector: ReliabilityDetector, rows: NodeRows) -> Verdicts:
     """Let a detector judge every row, in time order, on the worker's own path."""
     steps = Steps(np.asarray(rows.node_ids).tolist(), rows.ts_ms, rows.values, rows.step_ms)
     store = open_store(detector, len(rows.fields), rows.step_ms, gap_steps=NODE.gap_steps)
     found = score_steps(detector, steps, store=store)
     return Verdicts.of(found.scores, found.flagged)
+
+
+def measure_outlook(
+    detector: ReliabilityDetector, rows: NodeRows, labels: Labels, chosen: NDArray[np.bool_]
+) -> dict[str, int]:
+    """Return how much is told of chosen rows beside the score, and how much of it is right.
+
+    Args:
+        detector: any of this kind.
+        rows: in time order.
+        labels: theirs.
+        chosen: bool (n,), flagged rows.
+
+    Returns:
+        ``rows_in_incidents`` among the chosen, ``kinds_told`` of those and ``kinds_right``; of all chosen rows
+        ``bands_told``, ``bands_right`` (an incident was reported within the band) and ``bands_ahead`` (one was reported
+        within 30 minutes).
+    """
+    starts = np.array([one.start_ms for one in labels.incidents])
+    counts = dict.fromkeys(_OUTLOOK, 0)
+    for places, windows, before in windows_of(rows, detector.plan, detector.window):
+        index = np.flatnonzero(chosen[places])
+        some, states, at = windows.take(index), before[index], places[index]
+        incident = labels.incident[at]
+        for place, (kind, _) in zip(incident.tolist(), detector.classify(some, states), strict=True):
+            counts["rows_in_incidents"] += place >= 0
+            counts["kinds_told"] += place >= 0 and kind is not None
+            counts["kinds_right"] += place >= 0 and kind == labels.incidents[place].kind
+        minutes = np.where(incident >= 0, (starts[incident] - rows.ts_ms[at]) / 60_000.0, -np.inf)
+        for left, band in zip(minutes.tolist(), detector.expected_in(some, states), strict=True):
+            counts["bands_told"] += band is not None
+            counts["bands_right"] += band is not None and band[0] <= left <= band[1]
+            counts["bands_ahead"] += band is not None and left > 0.0
+    return counts
+
+
+_OUTLOOK = ("rows_in_incidents", "kinds_told", "kinds_right", "bands_told", "bands_right", "bands_ahead")
 
 
 def measure_parts(
