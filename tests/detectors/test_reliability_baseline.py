@@ -9,11 +9,24 @@ from detectors.reliability.baseline import NodeBaseline
 from detectors.reliability.examples import NodeRows, windows_of
 from detectors.reliability.features import FeaturePlan, window_features
 from features.windows import WindowStore
+from schemas.streams import NODE
 
 FIELDS = ("errors", "latency")
 STEP = 60_000
 START = 1_760_000_000_000
 PLAN = FeaturePlan(FIELDS, ((1, 0),), np.array([0.1, 1.0], np.float32), np.array([5.0, 50.0], np.float32), memory=60)
+
+
+def open_windows() -> WindowStore:
+    """Windows as the worker keeps them of node metrics."""
+    return WindowStore(
+        2,
+        window=30,
+        step_ms=STEP,
+        gap_steps=NODE.gap_steps,
+        idle_ms=86_400_000,
+        state_width=PLAN.baseline.width,
+    )
 
 
 def walk(rows: NodeRows) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +60,7 @@ def test_streamed_features_are_those_of_the_whole_recording_to_the_bit(seed: int
     nodes = np.array(["a", "b"])[(ts_ms - START) % STEP // 7_000]
     values = rng.gamma(1.5, 2.0, (len(ts_ms), 2)).astype(np.float32)
     whole, _ = walk(NodeRows(FIELDS, nodes, ts_ms, values, STEP))
-    store = WindowStore(2, window=30, step_ms=STEP, idle_ms=86_400_000, state_width=PLAN.baseline.width)
+    store = open_windows()
     streamed, start = [], 0
     while start < len(ts_ms):
         end = start + cuts[len(streamed) % len(cuts)]
@@ -61,7 +74,7 @@ def test_streamed_features_are_those_of_the_whole_recording_to_the_bit(seed: int
         streamed.append(window_features(windows, PLAN, before))
         # A worker that takes over goes on from the snapshot.
         held = store.snapshot_partition(0)
-        store = WindowStore(2, window=30, step_ms=STEP, idle_ms=86_400_000, state_width=PLAN.baseline.width)
+        store = open_windows()
         store.restore(held)
         start = end
     assert np.concatenate(streamed).tobytes() == whole.tobytes()
