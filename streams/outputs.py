@@ -6,7 +6,7 @@ from streams.config import KafkaConfig
 from streams.dead_letters import dead_letter_record
 from streams.processor import Batch
 from streams.publisher import Headers, OutputRecord
-from streams.state import EPOCH_HEADER, StateRecord
+from streams.state import EPOCH_HEADER, WORKER_HEADER, StateRecord
 
 __all__ = ["Outputs"]
 
@@ -19,9 +19,11 @@ class Outputs:
     Args:
         kafka: names of the topics.
         dead_letter_max_bytes: longer dead letters are cut.
+        worker: transactional id, for the window states: whoever finds one in an open transaction can end that.
     """
 
-    def __init__(self, kafka: KafkaConfig, *, dead_letter_max_bytes: int) -> None:
+    def __init__(self, kafka: KafkaConfig, *, dead_letter_max_bytes: int, worker: str = "") -> None:
+        self._worker = worker
         self._anomalies = kafka.topic("anomalies", ANOMALIES.name)
         self._dead_letters = kafka.topic("dead-letters", DEAD_LETTERS.name)
         self.dead_letter_max_bytes = dead_letter_max_bytes
@@ -38,7 +40,7 @@ class Outputs:
             dead_letter_record(each, self._dead_letters, max_bytes=self.dead_letter_max_bytes)
             for each in batch.dead_letters
         ]
-        return anomalies + letters + [_state(each) for each in batch.states]
+        return anomalies + letters + [self._state(each) for each in batch.states]
 
     def shrink(self) -> bool:
         """Halve the size of dead letters, because the cluster takes less; false when they are as small as they get."""
@@ -47,7 +49,8 @@ class Outputs:
         self.dead_letter_max_bytes = max(LEAST_DEAD_LETTER_BYTES, self.dead_letter_max_bytes // 2)
         return True
 
-
-def _state(record: StateRecord) -> OutputRecord:
-    headers: Headers = [] if record.value is None else [(EPOCH_HEADER, str(record.epoch))]
-    return OutputRecord(record.topic, record.key, record.value, headers, record.partition)
+    def _state(self, record: StateRecord) -> OutputRecord:
+        headers: Headers = []
+        if record.value is not None:
+            headers = [(EPOCH_HEADER, str(record.epoch)), (WORKER_HEADER, self._worker)]
+        return OutputRecord(record.topic, record.key, record.value, headers, record.partition)

@@ -17,11 +17,12 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.changelog import Restored
+from streams.fencing import Fencing
 from streams.kafka import NOT_SHARED, Properties
 from streams.patience import Patience
 from streams.source import Partition
-from streams.state import Progress, SavedPartition
-from streams.state_reader import read_state
+from streams.state import Progress, SavedPartition, progress_key
+from streams.state_reader import open_writers, read_state
 from streams.stopping import StopRequest
 
 __all__ = ["UNSTABLE", "Recovery", "RecoveryEvents", "committed_offsets"]
@@ -71,6 +72,7 @@ class Recovery:
         topic: the state topic.
         within_s: longest time for one assignment.
         stop: ends the waiting.
+        fencing: ends the transactions of workers that held the partitions before.
         events: who is told.
     """
 
@@ -82,6 +84,7 @@ class Recovery:
         topic: str,
         within_s: float,
         stop: StopRequest,
+        fencing: Fencing,
         events: RecoveryEvents,
     ) -> None:
         # A second client beside the group's member: it must not look like a second member of the same name.
@@ -94,7 +97,7 @@ class Recovery:
         }
         self._group, self._topic = group, topic
         self._within_s = within_s
-        self._stop, self._events = stop, events
+        self._stop, self._fencing, self._events = stop, fencing, events
 
     def possible(self, missing_topics: Callable[[Sequence[str]], list[str] | None]) -> bool:
         """Tell whether the state topic is there; says so where it is not.
@@ -189,13 +192,13 @@ class Recovery:
                         wanted[number].append(topic)
                 saved, _ = read_state(consumer, self._topic, self._group, wanted, patience)
                 return stable, saved, True
-            found = self._decided(consumer, partitions, patience)
+            found = self._asked_of_state(consumer, partitions, patience)
             if found is not None:
                 return *found, False
             log.warning("waiting for Kafka", call="committed", error=patience.obstacle or "no answer")
             patience.pause("committed")
 
-    def _decided(
+    def _asked_of_state(
         self, consumer: Consumer, partitions: Sequence[Partition], patience: Patience
     ) -> tuple[Committed, dict[int, dict[str, SavedPartition]]] | None:
         """Find out from the state topic what is committed; ``None`` while that is not decided.
@@ -212,29 +215,37 @@ class Recovery:
             if old is None:
                 return None
             patience.obstacle = UNSTABLE
-            numbers = {number for _, number in partitions}
-            ends = {number: self._end(loose, number, patience) for number in numbers}
+            nothing: dict[int, list[str]] = {number: [] for _, number in partitions}
+            ends = {number: self._end(loose, number, patience) for number in nothing}
+            saved, stops = read_state(consumer, self._topic, self._group, nothing, patience)
+            if any(stops[number] < end for number, end in ends.items()):
+                self._end_transactions(loose, {each: (stops[each], ends[each]) for each in ends}, partitions, patience)
+                return None
         finally:
             loose.close()
-        nothing: dict[int, list[str]] = {number: [] for number in numbers}
-        saved, whole = read_state(consumer, self._topic, self._group, nothing, patience, ends=ends)
-        if not whole:
-            return None
-        found: Committed = {}
-        for topic, number in partitions:
-            newest = _next(saved[number].get(topic, SavedPartition()))
-            before = old[topic, number]
-            if (newest is None and before is not None) or (newest or 0) < (before or 0):
-                return None  # not every transaction so far kept its progress: only Kafka knows
-            found[topic, number] = newest
-        changed = {each: offset for each, offset in found.items() if offset is not None}
-        log.warning(
-            "Kafka does not say where the group goes on: a transaction over its offsets did not end; "
-            "going on from the state topic",
-            offsets={f"{topic}[{number}]": at for (topic, number), at in changed.items() if at != old[topic, number]},
-        )
-        self._events.unstable(changed)
-        return found, saved
+        found = _decided(old, saved)
+        if found is not None:
+            changed = {each: offset for each, offset in found.items() if offset is not None}
+            moved = {f"{topic}[{n}]": at for (topic, n), at in changed.items() if at != old[topic, n]}
+            log.warning(
+                "Kafka does not say where the group goes on: a transaction over its offsets did not end; "
+                "going on from the state topic",
+                offsets=moved,
+            )
+            self._events.unstable(changed)
+        return None if found is None else (found, saved)
+
+    def _end_transactions(
+        self,
+        loose: Consumer,
+        spans: Mapping[int, tuple[int, int]],
+        partitions: Sequence[Partition],
+        patience: Patience,
+    ) -> None:
+        """End the transactions that workers which held these partitions left open over their state."""
+        keys = {n: [progress_key(self._group, topic) for topic, own in partitions if own == n] for n in spans}
+        for name in sorted(open_writers(loose, self._topic, spans, keys, patience)):
+            self._fencing.end(name, patience)
 
     def _end(self, consumer: Consumer, number: int, patience: Patience) -> int:
         """Ask the partition's leader for its end: unlike what a fetch tells, it is never one from before a failover."""
@@ -289,6 +300,17 @@ def committed_offsets(consumer: Consumer, partitions: Sequence[Partition], timeo
     if failed:
         raise KafkaException(failed[0])
     return {(each.topic, each.partition): each.offset if each.offset >= 0 else None for each in found}
+
+
+def _decided(old: Committed, saved: Mapping[int, Mapping[str, SavedPartition]]) -> Committed | None:
+    """Return what the progress records say is committed; ``None`` where they are older than what Kafka once said."""
+    found: Committed = {}
+    for (topic, number), before in old.items():
+        newest = _next(saved[number].get(topic, SavedPartition()))
+        if (newest is None and before is not None) or (newest or 0) < (before or 0):
+            return None  # not every transaction so far kept its progress
+        found[topic, number] = newest
+    return found
 
 
 def _next(saved: SavedPartition) -> int | None:

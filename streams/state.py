@@ -15,6 +15,7 @@ from features.watermarks import Watermark
 
 __all__ = [
     "EPOCH_HEADER",
+    "WORKER_HEADER",
     "MadeBy",
     "Progress",
     "Saved",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 EPOCH_HEADER: Final = "epoch"
+WORKER_HEADER: Final = "worker"
+"""Transactional id of the worker that wrote the record."""
 
 MadeBy = dict[str, str | int | list[str]]
 

@@ -6,9 +6,9 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from streams.patience import Patience
-from streams.state import EPOCH_HEADER, Saved, SavedPartition, sort_saved
+from streams.state import EPOCH_HEADER, WORKER_HEADER, Saved, SavedPartition, sort_saved
 
-__all__ = ["read_state"]
+__all__ = ["open_writers", "read_state"]
 
 READ_SECONDS: Final = 0.02
 READ_MOST: Final = 10_000
@@ -20,9 +20,7 @@ def read_state(
     group: str,
     wanted: Mapping[int, Collection[str]],
     patience: Patience,
-    *,
-    ends: Mapping[int, int] | None = None,
-) -> tuple[dict[int, dict[str, SavedPartition]], bool]:
+) -> tuple[dict[int, dict[str, SavedPartition]], dict[int, int]]:
     """Read the newest record of each key.
 
     An open transaction (of a worker that crashed a moment ago) ends a partition early: what comes before it is as good,
@@ -34,36 +32,77 @@ def read_state(
         group: whose state.
         wanted: the numbers to read, each with the source topics that must have a progress record.
         patience: how long.
-        ends: offsets that count as the very end; the high watermarks as the fetches tell them when not given.
 
     Returns:
-        What each number holds, by source topic; and whether all of it was read to the very end, so that no transaction
-        was open over any of it.
+        What each number holds, by source topic; and the offset after the last committed record of each.
     """
     records: dict[int, dict[bytes, Saved]] = {number: {} for number in wanted}
     saved: dict[int, dict[str, SavedPartition]] = {}
-    known = dict(ends or {})
-    whole = True
+    ends: dict[int, int] = {}
+    stops: dict[int, int] = {}
     if wanted:
         consumer.assign([TopicPartition(topic, number, 0) for number in wanted])
     while len(saved) < len(wanted):
-        patience.check("reading the state topic")
-        for message in patience.until_done("consume", lambda: consumer.consume(READ_MOST, READ_SECONDS)):
-            number = int(message.partition() or 0)
-            error = message.error()
-            if error is None:
+        for message in _consumed(consumer, patience):
+            number, offset = int(message.partition() or 0), int(message.offset() or 0)
+            if message.error() is None:
                 _keep(message, records[number])
-            elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 -- a public constant of the client
-                patience.check_error("reading the state topic", error)
             elif number not in saved:
                 found = sort_saved(records[number], group)
-                if number not in known:
-                    _, known[number] = consumer.get_watermark_offsets(TopicPartition(topic, number), cached=True)
-                at_end = (message.offset() or 0) >= known[number]
-                if at_end or not _lacking(found, wanted[number]):
-                    saved[number] = found
-                    whole &= at_end
-    return saved, whole
+                if number not in ends:
+                    _, ends[number] = consumer.get_watermark_offsets(TopicPartition(topic, number), cached=True)
+                if offset >= ends[number] or not _lacking(found, wanted[number]):
+                    saved[number], stops[number] = found, offset
+    return saved, stops
+
+
+def open_writers(
+    consumer: Consumer,
+    topic: str,
+    spans: Mapping[int, tuple[int, int]],
+    keys: Mapping[int, Collection[bytes]],
+    patience: Patience,
+) -> set[str]:
+    """Return the transactional ids under which records of these keys were written that are not committed.
+
+    Args:
+        consumer: of all records, committed or not; it is assigned here.
+        topic: the state topic.
+        spans: by number, where committed records end and the very end.
+        keys: by number, whose records count.
+        patience: how long.
+    """
+    left = {number: end for number, (stop, end) in spans.items() if stop < end}
+    consumer.assign([TopicPartition(topic, number, spans[number][0]) for number in left])
+    found = set()
+    while left:
+        for message in _consumed(consumer, patience):
+            number, offset = int(message.partition() or 0), int(message.offset() or 0)
+            if message.error() is None and message.key() in keys[number]:
+                found.add(_header(message, WORKER_HEADER))
+            if offset + (message.error() is None) >= left.get(number, 0):
+                left.pop(number, None)
+    return found - {""}
+
+
+def _consumed(consumer: Consumer, patience: Patience) -> list[Message]:
+    """Return records, and ends of partitions as messages with an error."""
+    patience.check("reading the state topic")
+    messages = patience.until_done("consume", lambda: consumer.consume(READ_MOST, READ_SECONDS))
+    for message in messages:
+        if (error := message.error()) is not None and not _is_end(message):
+            patience.check_error("reading the state topic", error)
+    return [each for each in messages if each.error() is None or _is_end(each)]
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 -- a public constant
+
+
+def _header(message: Message, name: str) -> str:
+    value = dict(message.headers() or []).get(name) or b""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _lacking(found: Mapping[str, SavedPartition], topics: Collection[str]) -> bool:
@@ -76,6 +115,5 @@ def _keep(message: Message, records: dict[bytes, Saved]) -> None:
     if value is None:
         records.pop(key, None)
         return
-    epoch = dict(message.headers() or []).get(EPOCH_HEADER) or b""
-    digits = epoch.decode("ascii", "replace") if isinstance(epoch, bytes) else epoch
-    records[key] = Saved(int(digits) if digits.isdecimal() else 0, value)
+    epoch = _header(message, EPOCH_HEADER)
+    records[key] = Saved(int(epoch) if epoch.isdecimal() else 0, value)

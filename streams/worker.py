@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import FrameType
 from typing import ClassVar
 
 import structlog
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from detectors.scoring import StreamScorer
@@ -19,6 +20,7 @@ from streams.changelog import changelogs
 from streams.config import KafkaConfig, RedisConfig, WorkerConfig
 from streams.dead_letters import ENVELOPE_BYTES
 from streams.errors import StreamsConfigError, WorkerFatal
+from streams.fencing import Fencing
 from streams.holdings import Holdings
 from streams.kafka import consumer_properties, producer_properties
 from streams.lifecycle import Drained, Failed, Lifecycle, Opened, StopRequested
@@ -80,8 +82,10 @@ class Worker:
         logs = changelogs(by_topic, group=kafka.group_id, topic=state, config=config.state)
         self._processor = Processor(by_topic, max_record_bytes=config.max_record_bytes, changelogs=logs)
         self._limits = LimitWatch(config.limits)
-        self._outputs = Outputs(kafka, dead_letter_max_bytes=config.dead_letter_max_bytes)
+        self._outputs = Outputs(kafka, dead_letter_max_bytes=config.dead_letter_max_bytes, worker=transactional_id)
         properties = consumer_properties(kafka, statistics_s=config.statistics_s)
+        largest = config.dead_letter_max_bytes + ENVELOPE_BYTES
+        producing = partial(producer_properties, kafka, message_max_bytes=largest)
         self.monitor = Monitor(
             config,
             self.registry,
@@ -97,6 +101,7 @@ class Worker:
                 topic=state,
                 within_s=kafka.max_poll_interval_ms / 2000,
                 stop=self._stop,
+                fencing=Fencing(transactional_id, lambda name: Producer(producing(transactional_id=name))),
                 events=RecoveryEvents(self.monitor.restored, self._unstable, self.monitor.health.beat),
             )
         self._source = Source(
@@ -107,11 +112,7 @@ class Worker:
         )
         self.monitor.metrics.worker.info({"name": self.name, "group": kafka.group_id})
         self._publisher = self.publisher_class(
-            producer_properties(
-                kafka,
-                transactional_id=transactional_id,
-                message_max_bytes=config.dead_letter_max_bytes + ENVELOPE_BYTES,
-            ),
+            producing(transactional_id=transactional_id),
             stop=self._stop,
             count=self.monitor.metrics.ended,
             alive=self.monitor.health.beat,

@@ -1,13 +1,16 @@
 """Reading the state topic back: deadlines, refusals, what is open, and errors inside a rebalance."""
 
+import time
+
 import msgspec
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 from fleet_samples import fleet
 from rig import PARTITIONS, Rig, wait_until
 
 from streams import WorkerFatal
 from streams.changelog import Restored
+from streams.fencing import Fencing
 from streams.kafka import consumer_properties
 from streams.publisher import BatchAbandonedError
 from streams.recovery import Recovery, RecoveryEvents
@@ -38,6 +41,10 @@ def recovery(
         topic=topic or rig.topic("state"),
         within_s=within_s,
         stop=stop or StopRequest(5),
+        fencing=Fencing(
+            f"{rig.name}.own",
+            lambda name: Producer({"bootstrap.servers": rig.bootstrap, "transactional.id": name}),
+        ),
         events=RecoveryEvents(unstable=(told or Told()).unstable.update),
     )
 
@@ -53,9 +60,11 @@ def transaction(rig: Rig, name: str) -> Producer:
     return producer
 
 
-def write(rig: Rig, producer: Producer, number: int, records: list[tuple[bytes, bytes | None]]) -> None:
+def write(
+    rig: Rig, producer: Producer, number: int, records: list[tuple[bytes, bytes | None]], worker: str = ""
+) -> None:
     for key, value in records:
-        producer.produce(rig.topic("state"), value, key, number, headers=[("epoch", "4")])
+        producer.produce(rig.topic("state"), value, key, number, headers=[("epoch", "4"), ("worker", worker)])
     assert producer.flush(20) == 0
 
 
@@ -172,6 +181,27 @@ def test_an_undecided_transaction_is_waited_for_and_then_named_with_the_command_
     undecided.commit_transaction(20)
     recovery(rig, told=told).restore([(topic, 1)], told.restore)
     assert told.committed[topic, 1] == 20
+
+
+def test_the_transaction_that_a_dead_worker_left_open_is_ended_at_once_and_no_other(rig: Rig, broker_kind: str) -> None:
+    unstable_offsets(broker_kind)
+    topic, key = rig.topic("consensus"), progress_key(rig.name, rig.topic("consensus"))
+    commit_offsets(rig, {1: 10, 2: 10})
+    done = transaction(rig, "a")
+    write(rig, done, 1, [(key, progress(10))])
+    done.commit_transaction(20)
+    dead = left_open(rig, "dead", {1: 20})
+    write(rig, dead, 1, [(key, progress(20))], f"{rig.name}.dead")
+    neighbour = transaction(rig, "neighbour")
+    write(rig, neighbour, 1, [(progress_key(rig.name, "other"), progress(7))], f"{rig.name}.neighbour")
+    told, began = Told(), time.monotonic()
+    recovery(rig, told=told).restore([(topic, 1)], told.restore)
+    assert time.monotonic() - began < 10, "the broker would end it after a minute"
+    assert told.committed == {(topic, 1): 10}
+    assert told.unstable == {}
+    with pytest.raises(KafkaException):
+        dead.commit_transaction(20)
+    neighbour.commit_transaction(20)
 
 
 def test_progress_that_is_older_than_what_was_committed_decides_nothing(rig: Rig, broker_kind: str) -> None:

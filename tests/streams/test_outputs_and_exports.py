@@ -20,10 +20,11 @@ def test_a_batch_becomes_anomalies_dead_letters_and_states_under_their_keys() ->
     letter = DeadLetter("t", 0, 5, b"k", b"v", ErrorCode.NOT_JSON, "no JSON")
     states = [StateRecord("state", 7, b"n0", b"saved", 3), StateRecord("state", 7, b"n1", None, 3)]
     batch = Batch(anomalies=[anomaly], dead_letters=[letter], states=states)
-    records = Outputs(KAFKA, dead_letter_max_bytes=2048).records(batch)
+    records = Outputs(KAFKA, dead_letter_max_bytes=2048, worker="vigil.w").records(batch)
     assert [(each.topic, each.key) for each in records[:2]] == [("found", b"n0"), ("broken", b"k")]
     assert decode_anomaly(records[0].value or b"") == anomaly
-    assert records[2:] == [("state", b"n0", b"saved", [("epoch", "3")], 7), ("state", b"n1", None, [], 7)]
+    headers = [("epoch", "3"), ("worker", "vigil.w")]
+    assert records[2:] == [("state", b"n0", b"saved", headers, 7), ("state", b"n1", None, [], 7)]
     assert Outputs(KAFKA, dead_letter_max_bytes=2048).topics == ("found", "broken")
 
 
