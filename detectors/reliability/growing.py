@@ -46,7 +46,10 @@ REFERENCE_RECIPE = Recipe(
 )
 """The recipe of SPEC section 3."""
 
-OUTLOOK_RECIPE = Recipe(trees=60, depth=3, learning_rate=0.15, subsample=0.8, colsample=0.1, min_child_weight=10.0)
+# One thread: several classes come out in the last bits as the threads are many.
+OUTLOOK_RECIPE = Recipe(
+    trees=60, depth=3, learning_rate=0.15, subsample=0.8, colsample=0.1, min_child_weight=10.0, threads=1
+)
 """For kind and phase, which are told of the rows of some hundred incidents."""
 
 

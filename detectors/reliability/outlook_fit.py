@@ -1,6 +1,6 @@
 """Fit what is told beside the probability: the kind of incident, and whether and when it is still to come."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from detectors.reliability.crossfit import CrossFit
 from detectors.reliability.examples import Examples, NodeRows
-from detectors.reliability.growing import OUTLOOK_RECIPE, Recipe, grow, grow_classes
+from detectors.reliability.growing import OUTLOOK_RECIPE, grow, grow_classes
 from detectors.reliability.labels import Labels
 from detectors.reliability.outlook import KINDS_FILE, PHASE_FILE, softmax
 from detectors.reliability.trees import Trees
@@ -43,13 +43,7 @@ class Outlook:
 
 
 def fit_outlook(
-    examples: Examples,
-    labels: Labels,
-    rows: NodeRows,
-    crossfit: CrossFit,
-    flagged: NDArray[np.bool_],
-    *,
-    threads: int = 2,
+    examples: Examples, labels: Labels, rows: NodeRows, crossfit: CrossFit, flagged: NDArray[np.bool_]
 ) -> Outlook:
     """Learn kind and phase from positive rows, and what may be told of them from rows flagged by other folds.
 
@@ -59,18 +53,16 @@ def fit_outlook(
         rows: in time order.
         crossfit: folds and features.
         flagged: bool (n,), rows that the folds flag.
-        threads: for growing trees; the result does not depend on it.
     """
-    recipe = replace(OUTLOOK_RECIPE, threads=threads)
     positive = np.flatnonzero(labels.positive[examples.rows])
     if len(positive) > MOST_ROWS:
         positive = np.sort(np.random.default_rng(0).choice(positive, MOST_ROWS, replace=False))
     few = Examples(examples.features[positive], examples.rows[positive])
-    return Outlook(_kinds(few, labels, crossfit, flagged, recipe), _phase(few, labels, rows, crossfit, flagged, recipe))
+    return Outlook(_kinds(few, labels, crossfit, flagged), _phase(few, labels, rows, crossfit, flagged))
 
 
 def _kinds(
-    examples: Examples, labels: Labels, crossfit: CrossFit, flagged: NDArray[np.bool_], recipe: Recipe
+    examples: Examples, labels: Labels, crossfit: CrossFit, flagged: NDArray[np.bool_]
 ) -> tuple[Trees, dict[str, Any]] | None:
     kind_of = np.array([one.kind for one in labels.incidents])
     seen = np.unique(labels.incident[examples.rows])
@@ -83,7 +75,7 @@ def _kinds(
     fold = crossfit.fold[examples.rows]
 
     def trees(part: NDArray[np.bool_]) -> Trees:
-        return grow_classes(examples.features[part], of_row[part], len(names), recipe)
+        return grow_classes(examples.features[part], of_row[part], len(names), OUTLOOK_RECIPE)
 
     models = [trees((of_row >= 0) & (fold != number)) for number in sorted(set(fold.tolist()))]
     chosen = flagged & labels.positive & (codes[labels.incident] >= 0)
@@ -104,19 +96,14 @@ def _temperature(margin: NDArray[np.float64], right: NDArray[np.int64]) -> float
 
 
 def _phase(
-    examples: Examples,
-    labels: Labels,
-    rows: NodeRows,
-    crossfit: CrossFit,
-    flagged: NDArray[np.bool_],
-    recipe: Recipe,
+    examples: Examples, labels: Labels, rows: NodeRows, crossfit: CrossFit, flagged: NDArray[np.bool_]
 ) -> tuple[Trees, dict[str, Any]] | None:
     starts = np.array([one.start_ms for one in labels.incidents])
     fold = crossfit.fold[examples.rows]
     ahead = rows.ts_ms[examples.rows] < starts[labels.incident[examples.rows]]
 
     def trees(part: NDArray[np.bool_]) -> Trees:
-        return grow(examples.features[part], ahead[part], np.ones(int(part.sum())), recipe)
+        return grow(examples.features[part], ahead[part], np.ones(int(part.sum())), OUTLOOK_RECIPE)
 
     models = [trees(fold != number) for number in sorted(set(fold.tolist()))]
     if not flagged.any():

@@ -103,9 +103,7 @@ def train_reliability(
     training = _Training.prepare(rows, standing, window, recipe, prior)
     models = training.models(progress)
     fitted = training.fit(models, rule)
-    outlook = fit_outlook(
-        training.examples, training.labels, rows, training.crossfit, fitted.flagged, threads=recipe.threads
-    )
+    outlook = fit_outlook(training.examples, training.labels, rows, training.crossfit, fitted.flagged)
     return training.detector(models[-1], fitted, outlook, standing, rule)
 
 
