@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from streams.errors import WorkerFatal
+from streams.group_offsets import UNSTABLE
 from streams.lifecycle import Action, Assigned, Drop, Event, Lifecycle, Restore, Revoked
 from streams.limits import LimitWatch
 from streams.processor import Batch, Processor
-from streams.recovery import UNSTABLE, Recovery
+from streams.recovery import Recovery
 from streams.source import Partition, Source
 from streams.stopping import StopRequest
 

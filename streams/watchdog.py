@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from streams.group_offsets import UNSTABLE, committed_offsets
 from streams.kafka import NOT_SHARED, Properties
-from streams.recovery import UNSTABLE, committed_offsets
 from streams.source import Partition
 from streams.standstill import Look, Standstill, Stuck
 
