@@ -23,6 +23,9 @@ def surroundings(tmp_path: Path) -> dict[str, str]:
 
 
 def start(environment: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
+    # Tests that a shell runs in the background ignore SIGINT, and so would their children.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-m", "vigil", "demo", "--json", *arguments],
         stdout=subprocess.PIPE,
