@@ -219,6 +219,7 @@ class Publisher:
                 classified(call)
             except RetriableError as failure:
                 log.warning("waiting for Kafka", call=name, error=str(failure))
+                self.serve()  # the client knows why: a refused password, a certificate
                 self._pause(pause, give_up)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             else:
