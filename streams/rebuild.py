@@ -8,8 +8,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -30,10 +31,15 @@ READ_SECONDS: Final = 0.1
 READ_MOST: Final = 10_000
 WRITE_NODES: Final = 5_000
 CALL_SECONDS: Final = 10.0
+PAUSE_SECONDS: Final = 0.2
+LEADERLESS: Final = frozenset(
+    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
 READING: Final = "reading anomalies"
 WRITING: Final = "writing to Redis"
 
 Say = Callable[[str, int, int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +112,27 @@ def _properties(kafka: KafkaConfig) -> Properties:
     }
 
 
+def _answered(call: Callable[[], T], deadline: float) -> T:
+    """Call again while partitions have no leader: a topic that was just made, a broker that just went."""
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+
+
 def _since(consumer: Consumer, topic: str, since_ms: int, *, say: Say, deadline: float) -> Iterable[Message]:
     """Yield the committed records of a topic that were published since then, to its end as it is met."""
     known = consumer.list_topics(topic, timeout=CALL_SECONDS).topics[topic]
     if known.error is not None or not known.partitions:
         raise RebuildError(f"topic {topic} does not exist, or may not be read: vigil topics create")
     wanted = [TopicPartition(topic, number, since_ms) for number in known.partitions]
-    starts = [each for each in consumer.offsets_for_times(wanted, timeout=CALL_SECONDS) if each.offset >= 0]
-    total = sum(consumer.get_watermark_offsets(each, timeout=CALL_SECONDS)[1] - each.offset for each in starts)
+    found = _answered(lambda: consumer.offsets_for_times(wanted, timeout=CALL_SECONDS), deadline)
+    starts = [each for each in found if each.offset >= 0]
+    marks = partial(consumer.get_watermark_offsets, timeout=CALL_SECONDS)
+    total = sum(_answered(partial(marks, each), deadline)[1] - each.offset for each in starts)
     consumer.assign(starts)
     ended: set[int | None] = set()
     done = 0

@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from fleet_samples import START_MS, Telemetry, scorer
 from redis import Redis
@@ -25,6 +25,8 @@ from vigil.simulator.consensus import ConsensusFleet, simulate_consensus
 
 PARTITIONS = 4
 PATIENCE_SECONDS = 40.0
+
+T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout: float = PATIENCE_SECONDS) -> None:
@@ -211,7 +213,10 @@ class Rig:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.name})
         try:
             wanted = [TopicPartition(self.topic("consensus"), number) for number in range(PARTITIONS)]
-            return {each.partition: each.offset for each in consumer.committed(wanted, timeout=20)}
+            return {
+                each.partition: each.offset
+                for each in _once_coordinated(lambda: consumer.committed(wanted, timeout=20))
+            }
         finally:
             consumer.close()
 
@@ -238,3 +243,16 @@ class Rig:
 
     def client(self) -> "Redis":
         return Redis.from_url(self.redis_url, decode_responses=True)
+
+
+def _once_coordinated(call: Callable[[], T], seconds: float = 20.0) -> T:
+    """Call again while a group has no coordinator: a broker that has just started has none for a moment."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            waiting = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE}
+            if error.args[0].code() not in waiting or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
