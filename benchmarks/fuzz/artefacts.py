@@ -20,7 +20,7 @@ from detectors.catalogue import detector_class
 __all__ = ["ArtefactFindings", "fuzz_artefacts"]
 
 NAMES: Final = ("consensus", "reliability", "autoencoder")
-SEALED: Final = "consensus"  # the one whose weights are read by our own code
+OWN_WEIGHTS: Final = "consensus"  # the one whose weights are read by our own code; of the others, metadata is damaged
 WEIGHTS_SHARE: Final = 0.05
 SEALED_SHARE: Final = 0.01
 ODD_SHARE: Final = 0.4  # of the damaged metadata: JSON as before, with something odd in it
@@ -52,7 +52,7 @@ def fuzz_artefacts(artefacts: int, seed: int, findings: ArtefactFindings, names:
             turn = number % len(names)
             try:
                 if rng.random() < SEALED_SHARE:
-                    _sealed(read_artefact(shipped(SEALED), SEALED), Path(folder) / "sealed", rng, findings)
+                    _sealed(originals[turn], Path(folder) / "sealed", rng, findings)
                 else:
                     _on_disk(originals[turn], places[turn], rng, findings)
             except Exception as error:  # noqa: BLE001 -- that any other exception is a finding is the point
@@ -95,7 +95,7 @@ def _sealed(original: Artefact, place: Path, rng: random.Random, findings: Artef
     findings.sealed += 1
     metadata, files = original.metadata, dict(original.files)
     try:
-        if rng.random() < 0.5:
+        if metadata.detector == OWN_WEIGHTS and rng.random() < 0.5:
             name = rng.choice(list(files))
             files[name] = damaged(files[name], rng, files[name][:4096])
         else:

@@ -85,7 +85,7 @@ class AutoencoderDetector:
         self._input = self._session.get_inputs()[0].name
         _check_shapes(self._session, (self._parameters.tile, self.window, len(self.fields)), origin)
 
-    def score(self, windows: WindowBatch, state: NodeState | None = None) -> Scores:  # noqa: ARG002  (stateless)
+    def score(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:  # noqa: ARG002  (stateless)
         """Score windows; see ``Detector.score``. The score is in squared interquartile ranges."""
         scores = np.empty(len(windows), dtype=np.float64)
         scaled = self._scaled(windows)
@@ -96,7 +96,7 @@ class AutoencoderDetector:
     def contributions(
         self,
         windows: WindowBatch,
-        state: NodeState | None = None,  # noqa: ARG002  (stateless)
+        before: NodeState | None = None,  # noqa: ARG002  (stateless)
     ) -> list[tuple[Contribution, ...]]:
         """Split each score over the features; see ``Detector.contributions``.
 

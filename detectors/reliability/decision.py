@@ -34,6 +34,11 @@ class Decision:
     look_back: int = 14
     fall: float = 2.0
 
+    @property
+    def steps(self) -> int:
+        """Windows that one decision looks at: the newest, and those that ended just before it."""
+        return self.look_back + 2
+
     def __post_init__(self) -> None:
         if not 0 <= self.look_back <= 15 or not self.fall >= 0.0:
             raise ValueError(f"decision: look_back {self.look_back} must be in 0..15 and fall {self.fall} at least 0")
@@ -60,7 +65,7 @@ class Decision:
         """
         earlier = [
             margins(replace(windows, length=windows.length - back, ends=windows.ends - back), before)
-            for back in range(self.look_back + 2)
+            for back in range(self.steps)
         ]
         return self.of_margins(np.column_stack(earlier))
 
@@ -73,6 +78,6 @@ class Decision:
         """Rebuild from ``to_dict``. Raises ``ValueError`` when the values cannot be."""
         try:
             look_back, fall = int(values["look_back"]), float(values["fall"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"parameters.decision needs look_back and fall as numbers ({error})") from error
         return cls(look_back, fall)

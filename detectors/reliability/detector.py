@@ -13,7 +13,7 @@ from detectors.artefacts import ArtefactError, Metadata, read_artefact, write_ar
 from detectors.protocol import NodeState, Scores
 from detectors.reliability.decision import Decision
 from detectors.reliability.ensemble import Ensemble
-from detectors.reliability.features import FeaturePlan, window_features
+from detectors.reliability.features import MIN_WINDOW, FeaturePlan, window_features
 from detectors.reliability.outlook import KINDS_FILE, PHASE_FILE, Kinds, Phase
 from detectors.reliability.trees import load_trees
 from features.batch import WindowBatch
@@ -77,6 +77,7 @@ class ReliabilityDetector:
         self.state_width = self.baseline.width
         self.decision = Decision.from_dict(metadata.parameters.get("decision", {}))
         self._slope, self._offset = _calibration(metadata.parameters)
+        _check_bounds(self.threshold, self.window, self.decision)
         self._model = _model(metadata.parameters, files, len(self.plan.names))
         self._metadata = metadata
         self._files = dict(files)
@@ -170,8 +171,9 @@ class ReliabilityDetector:
         artefact = read_artefact(directory, NAME)
         try:
             return cls(artefact.metadata, artefact.files)
-        except ValueError as error:
-            raise ArtefactError(directory, str(error), "train the detector again with this release") from error
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+            problem = f"its parameters cannot be used ({error})"[:300]
+            raise ArtefactError(directory, problem, "train the detector again with this release") from error
 
     def _states(self, before: NodeState | None) -> NodeState:
         if before is None:
@@ -229,6 +231,15 @@ def _calibration(parameters: dict[str, Any]) -> tuple[float, float]:
     if not (np.isfinite(slope) and np.isfinite(offset) and slope > 0.0):
         raise ValueError(f"calibration slope {slope} must be positive and offset {offset} finite")
     return slope, offset
+
+
+def _check_bounds(threshold: float, window: int, decision: Decision) -> None:
+    """Refuse a threshold that is no probability, and windows too short to look back in. Raises ``ValueError``."""
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold {threshold} must be a probability")
+    least = MIN_WINDOW + decision.steps - 1
+    if window < least:
+        raise ValueError(f"a decision that looks back needs windows of at least {least} steps, not {window}")
 
 
 def _model(parameters: Mapping[str, Any], files: Mapping[str, bytes], width: int) -> Model:

@@ -23,7 +23,11 @@ RECENT = 5
 DAY = 1_440
 """Steps of one minute in a day."""
 
-_MIN_WINDOW = 2 * RECENT
+MOST_MEMORY = 1 << 24
+"""Longest memory of a baseline: float32 counts no further in steps of one."""
+
+MIN_WINDOW = 2 * RECENT
+"""Steps that a window must have."""
 
 STATISTICS: tuple[str, ...] = ("last", "mean5", "mean", "std", "ratio", "z", "high")
 """Statistics of each field. now = mean of the newest five steps (mean5), before = mean of the older ones:
@@ -121,16 +125,19 @@ class FeaturePlan:
         """Rebuild a plan from ``to_dict``. Raises ``ValueError`` when the values do not fit the fields."""
         try:
             pairs = tuple((int(a), int(b)) for a, b in values["pairs"])
-            floor = np.array(values["floor"], dtype=np.float32)
-            high = np.array(values["high"], dtype=np.float32)
+            with np.errstate(over="ignore"):
+                floor = np.array(values["floor"], dtype=np.float32)
+                high = np.array(values["high"], dtype=np.float32)
             memory = int(values["memory"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"the feature plan needs pairs, floor, high and memory as numbers ({error})") from error
         width = len(fields)
         if floor.shape != (width,) or high.shape != (width,) or any(not 0 <= i < width for pair in pairs for i in pair):
             raise ValueError(f"the feature plan does not fit {width} fields: {floor.shape}, {high.shape}, {pairs}")
-        if memory < 1:
-            raise ValueError(f"the feature plan's memory is {memory} steps; it must be at least 1")
+        if not (np.isfinite(floor).all() and (floor > 0.0).all() and np.isfinite(high).all()):
+            raise ValueError("the feature plan's floors must be positive and its levels finite")
+        if not 1 <= memory <= MOST_MEMORY:
+            raise ValueError(f"the feature plan's memory is {memory} steps; it must be within 1..{MOST_MEMORY}")
         return cls(fields, pairs, floor, high, memory)
 
 
@@ -148,10 +155,10 @@ def window_features(windows: WindowBatch, plan: FeaturePlan, before: NodeState) 
     Raises:
         ValueError: the windows are too short or have other fields.
     """
-    if windows.features != len(plan.fields) or windows.length < _MIN_WINDOW:
+    if windows.features != len(plan.fields) or windows.length < MIN_WINDOW:
         raise ValueError(
             f"windows of {windows.length} steps and {windows.features} fields; "
-            f"the plan needs >= {_MIN_WINDOW} steps and {len(plan.fields)} fields"
+            f"the plan needs >= {MIN_WINDOW} steps and {len(plan.fields)} fields"
         )
     # Time first: every statistic is then a chain of whole-array operations over (n, F).
     steps = np.ascontiguousarray(windows.tensor().transpose(1, 0, 2))

@@ -67,14 +67,14 @@ def measure_outlook(
     counts = dict.fromkeys(_OUTLOOK, 0)
     for places, windows, before in windows_of(rows, detector.plan, detector.window):
         index = np.flatnonzero(chosen[places])
-        some, states, at = windows.take(index), before[index], places[index]
+        some, known, at = windows.take(index), before[index], places[index]
         incident = labels.incident[at]
-        for place, (kind, _) in zip(incident.tolist(), detector.classify(some, states), strict=True):
+        for place, (kind, _) in zip(incident.tolist(), detector.classify(some, known), strict=True):
             counts["rows_in_incidents"] += place >= 0
             counts["kinds_told"] += place >= 0 and kind is not None
             counts["kinds_right"] += place >= 0 and kind == labels.incidents[place].kind
         minutes = np.where(incident >= 0, (starts[incident] - rows.ts_ms[at]) / 60_000.0, -np.inf)
-        for left, band in zip(minutes.tolist(), detector.expected_in(some, states), strict=True):
+        for left, band in zip(minutes.tolist(), detector.expected_in(some, known), strict=True):
             counts["bands_told"] += band is not None
             counts["bands_right"] += band is not None and band[0] <= left <= band[1]
             counts["bands_ahead"] += band is not None and left > 0.0

@@ -54,7 +54,7 @@ class Kinds:
             raise ValueError(f"parameters.kinds needs names, temperature and least ({error})") from error
         if len(names) < 2 or not temperature > 0.0 or not 0.0 <= least <= 1.0:
             raise ValueError(f"parameters.kinds: {names}, temperature {temperature}, least {least} cannot be")
-        return cls(load_trees(model, width, KINDS_FILE), names, temperature, least)
+        return cls(load_trees(model, width, KINDS_FILE, len(names)), names, temperature, least)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ else:
     Trees: TypeAlias = Any  # importing detectors must stay cheap
 
 
-def load_trees(model: bytes, width: int, name: str) -> Trees:
-    """Load trees over ``width`` features.
+def load_trees(model: bytes, width: int, name: str, classes: int = 1) -> Trees:
+    """Load trees over ``width`` features that give a margin, or one each of several ``classes``.
 
     Raises:
-        ValueError: the bytes are no trees, or trees of other features; ``name`` is the file it says so of.
+        ValueError: the bytes are no trees, or trees of other features or classes; ``name`` is the file it says so of.
     """
     import xgboost  # noqa: PLC0415 - importing detectors must stay cheap
 
@@ -28,6 +28,9 @@ def load_trees(model: bytes, width: int, name: str) -> Trees:
         raise ValueError(f"{name} holds no trees in XGBoost's format ({str(error).splitlines()[0]})") from error
     if features != width:
         raise ValueError(f"{name} takes {features} features, the plan makes {width}")
+    given = margins(trees, np.zeros((1, width), np.float32)).size
+    if given != classes:
+        raise ValueError(f"{name} gives {given} margins a row, the parameters name {classes}")
     return trees
 
 
