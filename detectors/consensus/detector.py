@@ -96,6 +96,20 @@ class ConsensusDetector:
         """Return what the thresholds are fitted on, float64 (n, 2): sudden and sustained reading, see ``bursts``."""
         return self._by_model(self._readings_tile, self._packed(windows, before))
 
+    def worst_step(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:
+        """Return how far the worst step of each window is from normal by itself, float64 (n,), a squared distance.
+
+        A score is about now: older steps fade. This is about the whole window, each of its steps alike: for windows
+        that come one by one, without a stream in which every step was once the newest.
+
+        Args:
+            windows: n windows.
+            before: as for ``score``.
+        """
+        if not len(windows):
+            return np.empty(0)
+        return self._by_model(self._worst_step_tile, self._packed(windows, before))
+
     def views(self, windows: WindowBatch, before: NodeState) -> dict[str, Floats]:
         """Return what ``score`` measures, see ``ConsensusModel.views``: the input of fitting."""
         return self.model.views(*self._measured(windows, before))
@@ -204,6 +218,9 @@ class ConsensusDetector:
 
     def _readings_tile(self, number: int, packed: Floats) -> Floats:
         return self.model.readings(number, *self._unpacked(packed))
+
+    def _worst_step_tile(self, number: int, packed: Floats) -> Floats:
+        return np.asarray(self.model.steps_alone(number, *self._unpacked(packed)).max(axis=1), dtype=np.float64)
 
     def _unpacked(self, packed: Floats) -> tuple[Floats, Floats]:
         return packed[:, self.state_width :].reshape(len(packed), self.window, -1), packed[:, : self.state_width]

@@ -104,13 +104,24 @@ class ConsensusModel:
             window: float64 (n, steps, F), transformed.
             state: float64 (n, state_width).
         """
-        recent = self.rule.relative(window[:, -JUDGED:], state)
-        evidence = self.models[number].distance.of_steps(recent.reshape(-1, recent.shape[2])).reshape(recent.shape[:2])
+        evidence = self.steps_alone(number, window[:, -JUDGED:], state)
         columns = [
             self.scores(number, self.views(without_burst(window, evidence, spare_newest=spare), state))
             for spare in (True, False)
         ]
         return np.stack(columns, axis=1)
+
+    def steps_alone(self, number: int, steps: Floats, state: Floats) -> Floats:
+        """Return the squared distance of each step by itself from what is normal, float64 (n, steps).
+
+        Args:
+            number: of the model.
+            steps: float64 (n, steps, F), transformed.
+            state: float64 (n, state_width).
+        """
+        relative = self.rule.relative(steps, state)
+        alone = self.models[number].distance.of_steps(relative.reshape(-1, relative.shape[2]))
+        return alone.reshape(relative.shape[:2])
 
     def scores(self, number: int, views: Mapping[str, Floats]) -> Floats:
         """Return scores by one of the models, float64 (n,): 1 is the median of normal, e its 99th percentile."""

@@ -1,4 +1,4 @@
-"""The parts of a score: three ways in which a window can be unusual, each calibrated on normal telemetry.
+"""The parts of a score: four ways in which a window can be unusual, each calibrated on normal telemetry.
 
 Every part turns views into a squared distance, and a distance into a surprise: its logarithm, 0 at the median of normal
 telemetry and 1 at its 99th percentile, so that parts can be averaged.

@@ -76,8 +76,16 @@ def fit_on_generator(rows: int = ROWS, on_progress: Progress | None = None) -> C
 
 def score_as_known(detector: ConsensusDetector, windows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Score raw windows float32 (n, 30, 12), each as the next one of the node that the detector was fitted on."""
-    before = np.repeat(detector.prime([SOURCE]), len(windows), axis=0)
-    return detector.score(WindowBatch.stack(windows), before)
+    return detector.score(WindowBatch.stack(windows), _as_known(detector, windows))
+
+
+def worst_as_known(detector: ConsensusDetector, windows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Measure the worst step of raw windows likewise, see ``ConsensusDetector.worst_step``."""
+    return detector.worst_step(WindowBatch.stack(windows), _as_known(detector, windows))
+
+
+def _as_known(detector: ConsensusDetector, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.repeat(detector.prime([SOURCE]), len(windows), axis=0)
 
 
 def score_in_stream(
@@ -133,8 +141,12 @@ def contenders(detector: ConsensusDetector, network: AutoencoderDetector) -> Ite
     def ours(windows: NDArray[np.float32]) -> NDArray[np.float64]:
         return score_as_known(detector, windows)
 
+    def worst(windows: NDArray[np.float32]) -> NDArray[np.float64]:
+        return worst_as_known(detector, windows)
+
     validation = normal_windows(np.random.default_rng(VALIDATION_SEED), VALIDATION_WINDOWS)
     yield Contender("consensus", False, ours, float(np.quantile(ours(validation), VALIDATION_QUANTILE)))
+    yield Contender("consensus, worst step", False, worst, float(np.quantile(worst(validation), VALIDATION_QUANTILE)))
     yield Contender("consensus, its own threshold", False, ours, detector.threshold)
     yield Contender("autoencoder", False, lambda windows: network.score(WindowBatch.stack(windows)), network.threshold)
     distance, limit = distance_from_mean(TEST_SEED + 1)

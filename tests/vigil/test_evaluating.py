@@ -184,6 +184,7 @@ def test_malformed_faults_are_named(own: Path) -> None:
 def test_the_reference_generator_is_measured_with_its_rules() -> None:
     found = {each["model"]: each for each in results("consensus", "--generator", "--windows", "2000")}
     assert found["consensus"]["detection_accuracy"] >= 0.995
+    assert found["consensus, worst step"]["one_bad_step_at_1_percent"] >= 0.97
     assert found["autoencoder"]["detection_accuracy"] >= 0.971
     assert found["largest p99/p50"]["detection_accuracy"] == 1.0
     assert found["largest p99/p50"]["baseline"]

@@ -10,6 +10,7 @@ from detectors.evaluation.generator import (
     one_bad_step_in_stream,
     score_as_known,
     score_in_stream,
+    worst_as_known,
 )
 from detectors.reference import normal_windows, windows_with_one_bad_step
 
@@ -51,3 +52,18 @@ def test_a_bad_step_anywhere_is_seen_when_it_comes_and_not_when_it_is_long_past(
     at_the_end = float(np.mean(ends[made.labels] > np.quantile(ends[~made.labels], 0.99)))
     assert streamed > 0.97
     assert at_the_end < streamed
+
+
+def test_a_bad_step_anywhere_is_seen_by_the_worst_step_of_its_window() -> None:
+    made = windows_with_one_bad_step(np.random.default_rng(8), 2_000)
+    worst = worst_as_known(fitted(), made.values)
+    assert np.mean(worst[made.labels] > np.quantile(worst[~made.labels], 0.99)) > 0.99
+
+
+def test_the_worst_step_counts_alike_wherever_it_is() -> None:
+    windows = normal_windows(np.random.default_rng(10), 1).repeat(31, axis=0)
+    places = np.arange(30)
+    windows[places, places] = 50.0 * windows[30, 0]  # bad at step i, all alike; the last is not
+    worst = worst_as_known(fitted(), windows)
+    np.testing.assert_allclose(worst[:30], worst[0], rtol=1e-9)
+    assert worst[0] > 10.0 * worst[30]
