@@ -1,7 +1,6 @@
 """The statistical detector of consensus telemetry: every node against its own baseline, in four ways at once."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,7 +17,7 @@ from detectors.tiles import apply_tiled
 from features.batch import WindowBatch
 from schemas.outputs import Contribution
 
-TILE: Final = 64  # windows
+TILE: Final = 128  # windows; what is measured of them stays within a core's own cache
 ROWS_TILE: Final = 256
 TOP_FEATURES: Final = 5
 BAND_SCALES: Final = 2.0  # expected band: location +- this many scales
@@ -66,16 +65,16 @@ class ConsensusDetector:
 
     def advance(self, windows: WindowBatch, state: NodeState, node: NDArray[np.int64]) -> NodeState:
         """Move the baselines; see ``StatefulDetector.advance``."""
-        rule, rows = self.model.rule, self._transformed(windows)
+        rule, newest = self.model.rule, self._transformed(windows.last())
         before = np.empty((len(windows), self.state_width), dtype=np.float32)
         for part in rounds(node):
-            mine, ends = node[part], windows.ends[part]
+            mine = node[part]
             now = state[mine].astype(np.float64)
-            self._restart(now, now[:, 1] == 0.0, rows, ends)
+            self._restart(now, now[:, 1] == 0.0, windows, part)
             before[part] = now
             # What is kept is float32, so that a restored node goes on exactly as one that was never away.
-            moved, due = rule.moved(before[part].astype(np.float64), rows[ends])
-            self._restart(moved, due, rows, ends)
+            moved, due = rule.moved(before[part].astype(np.float64), newest[part])
+            self._restart(moved, due, windows, part)
             state[mine] = moved
         return before
 
@@ -83,18 +82,18 @@ class ConsensusDetector:
         """Score windows; see ``Detector.score``."""
         if not len(windows):
             return np.empty(0)
-        return self._by_model(self._score_tile, self._packed(windows, before))
+        return self._by_model(self._score_tile, windows, before)
 
     def confirm(self, windows: WindowBatch, before: NodeState | None = None) -> NDArray[np.bool_]:
         """Say which high scores are borne out, see ``bursts`` and ``Confirming.confirm``."""
         if not len(windows):
             return np.empty(0, dtype=np.bool_)
-        readings = self._by_model(self._readings_tile, self._packed(windows, before))
+        readings = self._by_model(self._readings_tile, windows, before)
         return np.asarray((readings > [self.sudden_threshold, self.threshold]).any(axis=1), dtype=np.bool_)
 
     def readings(self, windows: WindowBatch, before: NodeState) -> Floats:
         """Return what the thresholds are fitted on, float64 (n, 2): sudden and sustained reading, see ``bursts``."""
-        return self._by_model(self._readings_tile, self._packed(windows, before))
+        return self._by_model(self._readings_tile, windows, before)
 
     def worst_step(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:
         """Return how far the worst step of each window is from normal by itself, float64 (n,), a squared distance.
@@ -108,7 +107,7 @@ class ConsensusDetector:
         """
         if not len(windows):
             return np.empty(0)
-        return self._by_model(self._worst_step_tile, self._packed(windows, before))
+        return self._by_model(self._worst_step_tile, windows, before)
 
     def views(self, windows: WindowBatch, before: NodeState) -> dict[str, Floats]:
         """Return what ``score`` measures, see ``ConsensusModel.views``: the input of fitting."""
@@ -176,54 +175,61 @@ class ConsensusDetector:
         cells = windows.tensor()[:, :, self.model.columns]
         return np.take_along_axis(cells, place[:, None, :], axis=1)[:, 0]
 
-    def _transformed(self, windows: WindowBatch) -> Floats:
-        """Return the batch's rows on the scale they are measured on, float64 (R, F)."""
-        return np.asarray(apply_tiled(self.model.transformed, windows.rows, ROWS_TILE), dtype=np.float64)
+    def _transformed(self, rows: NDArray[np.float32]) -> Floats:
+        """Return raw rows (n, all features) on the scale they are measured on, float64 (n, F)."""
+        return np.asarray(apply_tiled(self.model.transformed, rows, ROWS_TILE), dtype=np.float64)
 
     def _measured(self, windows: WindowBatch, before: NodeState | None) -> tuple[Floats, Floats]:
         """Return the transformed windows, float64 (n, window, F), and the states, float64 (n, state_width)."""
+        return self._transformed_windows(windows), self._given(before)
+
+    def _transformed_windows(self, windows: WindowBatch) -> Floats:
+        rows = self._transformed(windows.tensor().reshape(-1, windows.features))
+        return rows.reshape(len(windows), self.window, len(self.model.columns))
+
+    def _given(self, before: NodeState | None) -> Floats:
         if before is None:
             raise ValueError("the consensus detector keeps a baseline a node: give it the states that advance returned")
-        steps = windows.ends[:, None] + np.arange(1 - self.window, 1)
-        return self._transformed(windows)[steps], before.astype(np.float64)
+        return before.astype(np.float64)
 
-    def _restart(self, state: Floats, due: NDArray[np.bool_], rows: Floats, ends: NDArray[np.int64]) -> None:
+    def _restart(self, state: Floats, due: NDArray[np.bool_], windows: WindowBatch, part: NDArray[np.int64]) -> None:
         """Let the baselines that are due start from their windows, each keeping its model."""
         if due.any():
-            steps = ends[due][:, None] + np.arange(1 - self.window, 1)
-            state[due, 1:] = self.model.rule.start(rows[steps])[:, 1:]
+            started = self._transformed_windows(windows.take(part[due]))
+            state[due, 1:] = self.model.rule.start(started)[:, 1:]
 
-    def _packed(self, windows: WindowBatch, before: NodeState | None) -> Floats:
-        """Return each window behind its state, float64 (n, state_width + window F)."""
-        window, state = self._measured(windows, before)
-        return np.concatenate([state, window.reshape(len(window), -1)], axis=1)
+    def _by_model(
+        self, tile: Callable[[int, Floats, Floats], Floats], windows: WindowBatch, before: NodeState | None
+    ) -> Floats:
+        """Apply a function of transformed windows and their states, in tiles of one shape and one model each.
 
-    def _by_model(self, tile: Callable[[int, Floats], Floats], packed: Floats) -> Floats:
-        """Apply a function of tiles to packed windows, each tile those of one model; results are in their order."""
-        numbers = packed[:, 0]
+        See ``tiles.apply_tiled`` for why. Windows are gathered and transformed a tile at a time: what is measured fits
+        the processor's cache.
+        """
+        state = self._given(before)
+        numbers = state[:, 0]
         order = np.argsort(numbers, kind="stable")
         models, starts = np.unique(numbers[order], return_index=True)
-        parts = np.split(order, starts[1:])
-        found = [
-            apply_tiled(partial(tile, int(number)), packed[part], TILE)
-            for number, part in zip(models.tolist(), parts, strict=True)
-        ]
-        result = np.empty_like(np.concatenate(found))
-        result[order] = np.concatenate(found)
+        results: list[Floats] = []
+        for number, part in zip(models.tolist(), np.split(order, starts[1:]), strict=True):
+            for start in range(0, len(part), TILE):
+                chosen = part[start : start + TILE]
+                padded = np.resize(chosen, TILE)
+                window = self.model.transformed(windows.take(padded).tensor())
+                results.append(tile(int(number), window, state[padded])[: len(chosen)])
+        found = np.concatenate(results)
+        result = np.empty_like(found)
+        result[order] = found
         return result
 
-    def _score_tile(self, number: int, packed: Floats) -> Floats:
-        window, state = self._unpacked(packed)
+    def _score_tile(self, number: int, window: Floats, state: Floats) -> Floats:
         return self.model.scores(number, self.model.views(window, state))
 
-    def _readings_tile(self, number: int, packed: Floats) -> Floats:
-        return self.model.readings(number, *self._unpacked(packed))
+    def _readings_tile(self, number: int, window: Floats, state: Floats) -> Floats:
+        return self.model.readings(number, window, state)
 
-    def _worst_step_tile(self, number: int, packed: Floats) -> Floats:
-        return np.asarray(self.model.steps_alone(number, *self._unpacked(packed)).max(axis=1), dtype=np.float64)
-
-    def _unpacked(self, packed: Floats) -> tuple[Floats, Floats]:
-        return packed[:, self.state_width :].reshape(len(packed), self.window, -1), packed[:, : self.state_width]
+    def _worst_step_tile(self, number: int, window: Floats, state: Floats) -> Floats:
+        return np.asarray(self.model.steps_alone(number, window, state).max(axis=1), dtype=np.float64)
 
     def _ranked(self, share: Floats, value: NDArray[np.float32], low: Floats, high: Floats) -> tuple[Contribution, ...]:
         order = [int(i) for i in np.argsort(-share, kind="stable")[:TOP_FEATURES] if share[i] > 0.0]

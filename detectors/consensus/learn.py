@@ -93,7 +93,7 @@ def _distances_apart(part: Nearest, views: Floats, normal: NormalViews, chosen: 
         beyond = part.beyond(own)
         same = normal.node[block, None] == normal.node[chosen]
         close = np.abs(normal.order[block, None] - normal.order[chosen]) < APART
-        beyond[(same & close).reshape(beyond.shape)] = np.inf
+        beyond[(same & close).T.reshape(beyond.shape)] = np.inf
         result[block] = part.nearest(own, beyond)
     finite = np.isfinite(result)
     # A recording too short to hold places far enough from a step calibrates without that step.
@@ -137,18 +137,16 @@ def _forecast(normal: NormalViews, usual: Moments | None) -> Forecast:
 
 
 def _own_units(change: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the lagged steps, the newest step, both in the node's own deviations, and those deviations.
+    """Return the lagged steps and 1, the newest step, both in the node's own deviations, and those deviations.
 
     Args:
-        change: float64 (n, steps, L + F); only the newest step of each view is used, so that none counts twice.
+        change: float64 (n, RECENT + LAGS, F); only the newest step of each view is forecast, so that none counts twice.
 
     Returns:
-        float64 (n, L), (n, F), (F,).
+        float64 (n, LAGS F + 1), newest first; (n, F); (F,).
     """
-    newest = change[:, -1]
-    features = (newest.shape[1] - 1) // (LAGS + 1)
-    now = newest[:, -features:]
-    deviation = now.std(axis=0)
+    deviation = change[:, -1].std(axis=0)
     deviation = np.where(deviation < MIN_SPREAD, 1.0, deviation)
-    lagged = np.concatenate([np.tile(deviation, LAGS), [1.0]])
-    return newest[:, : len(lagged)] / lagged, now / deviation, deviation
+    own = change[:, -LAGS - 1 :] / deviation
+    before = [own[:, -1 - lag] for lag in range(1, LAGS + 1)]
+    return np.concatenate([*before, np.ones((len(own), 1))], axis=1), own[:, -1], deviation

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from detectors.consensus.baseline import BaselineRule
 from detectors.consensus.bursts import JUDGED, without_burst
 from detectors.consensus.parts import Calibration, Distance, Forecast, Nearest, Part
-from detectors.consensus.views import RECENT, fading, lagged, summary
+from detectors.consensus.views import LAGS, RECENT, fading, summary
 
 Floats = NDArray[np.float64]
 SHORT: Final = "short"  # the last RECENT steps
 LONG: Final = "long"  # the whole window
-CHANGE: Final = "change"  # the last RECENT steps with the steps before each
+CHANGE: Final = "change"  # the last RECENT steps and the LAGS before them
 WEIGHTS: Final = np.array([0.3, 1.0, 0.5, 1.75])  # of the parts' surprises in a score
 VIEW_OF: Final[Mapping[str, str]] = {"distance": SHORT, "nearest": SHORT, "nearest_long": LONG, "forecast": CHANGE}
 
@@ -87,13 +87,13 @@ class ConsensusModel:
             state: float64 (n, state_width).
 
         Returns:
-            ``SHORT`` and ``LONG``: float64 (n, 3 F); ``CHANGE``: float64 (n, RECENT, LAGS F + 1 + F).
+            ``SHORT`` and ``LONG``: float64 (n, 3 F); ``CHANGE``: float64 (n, RECENT + LAGS, F).
         """
         steps = self.rule.relative(window, state)
         return {
             SHORT: summary(steps[:, -RECENT:], fading(RECENT)),
             LONG: summary(steps, np.full(steps.shape[1], 1.0 / steps.shape[1])),
-            CHANGE: np.concatenate([lagged(steps), steps[:, -RECENT:]], axis=2),
+            CHANGE: np.ascontiguousarray(steps[:, -RECENT - LAGS :]),
         }
 
     def readings(self, number: int, window: Floats, state: Floats) -> Floats:

@@ -12,8 +12,8 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.consensus.views import LAGS, RECENT, fading, followed
 from detectors.consensus.views import PARTS as VIEW_BLOCKS
-from detectors.consensus.views import fading
 
 Floats = NDArray[np.float64]
 GROUPS: Final = 4
@@ -24,9 +24,10 @@ CALM: Final = 0.5  # deviations; a column that is within them up to ``TAIL`` mov
 EVENT: Final = 4.0  # deviations that the furthest of such events counts
 EVENTS_FROM: Final = 10_000  # views; of fewer, what is rarer than ``TAIL`` cannot be told from noise
 TINY: Final = 1e-9
+FURTHEST: Final = 1e15  # what is further counts as that far: squares and products stay within float32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Metric:
     """A learned measure of views: centre, spread, and a whitening of what is left.
 
@@ -43,6 +44,18 @@ class Metric:
     def standardised(self, views: Floats) -> Floats:
         """Return views (..., D) less their usual value, in units of their usual spread."""
         return (views - self.centre) / self.spread
+
+    def whitened(self, views: Floats) -> Floats:
+        """Return standardised views (n, D), whitened: their squared length is the squared distance."""
+        return views @ self._map - self._middle
+
+    @cached_property
+    def _map(self) -> Floats:
+        return np.ascontiguousarray(self.whitening / self.spread[:, None])
+
+    @cached_property
+    def _middle(self) -> Floats:
+        return np.asarray((self.centre / self.spread) @ self.whitening, dtype=np.float64)
 
     def pull(self, differences: Floats) -> Floats:
         """Split squared lengths over the dimensions: float64 (n, D) differences, standardised, to shares (n, D)."""
@@ -114,8 +127,7 @@ class Distance:
 
     def distances(self, views: Floats) -> Floats:
         """See ``Part``; views float64 (n, D)."""
-        whitened = self.metric.standardised(views) @ self.metric.whitening
-        return np.asarray(np.sum(whitened**2, axis=1), dtype=np.float64)
+        return _squares(self.metric.whitened(views))
 
     def pull(self, views: Floats) -> Floats:
         """See ``Part``."""
@@ -152,44 +164,46 @@ class Nearest:
     places: Floats
 
     @cached_property
-    def _table(self) -> Floats:
-        """What a place adds to a squared distance: float64 (D + 1, places)."""
-        return np.concatenate([-2.0 * self.places.T, np.sum(self.places**2, axis=1)[None, :]])
+    def _table(self) -> NDArray[np.float32]:
+        """What a place adds to a squared distance: float32 (places, D + 1)."""
+        squares = np.sum(self.places**2, axis=1)
+        return np.ascontiguousarray(np.concatenate([-2.0 * self.places, squares[:, None]], axis=1), dtype=np.float32)
 
-    def whitened(self, views: Floats) -> Floats:
-        """Return views (n, D) in the space of the places."""
-        return self.metric.standardised(views) @ self.metric.whitening
+    def whitened(self, views: Floats) -> NDArray[np.float32]:
+        """Return views (n, D) in the space of the places, float32: half the work, and seven digits are plenty."""
+        return np.asarray(np.clip(self.metric.whitened(views), -FURTHEST, FURTHEST), dtype=np.float32)
 
-    def beyond(self, whitened: Floats) -> Floats:
-        """Return squared distances to every place less the view's own square, float64 (n, GROUPS, m)."""
-        extended = np.concatenate([whitened, np.ones((len(whitened), 1))], axis=1)
-        return (extended @ self._table).reshape(len(whitened), GROUPS, -1)
+    def beyond(self, whitened: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return squared distances to every place less the view's own square, float32 (GROUPS, m, n)."""
+        extended = np.concatenate([whitened.T, np.ones((1, len(whitened)), np.float32)])
+        beyond: NDArray[np.float32] = self._table @ extended
+        return beyond.reshape(GROUPS, -1, len(whitened))
 
     def distances(self, views: Floats) -> Floats:
         """See ``Part``; views float64 (n, D)."""
         own = self.whitened(views)
         return self.nearest(own, self.beyond(own))
 
-    def nearest(self, whitened: Floats, beyond: Floats) -> Floats:
+    def nearest(self, whitened: NDArray[np.float32], beyond: NDArray[np.float32]) -> Floats:
         """Return squared distances to the nearest places, float64 (n,)."""
-        mean = np.mean(np.min(beyond, axis=2), axis=1) + np.sum(whitened**2, axis=1)
+        mean = np.mean(np.min(beyond, axis=1), axis=0, dtype=np.float64) + _squares(whitened.astype(np.float64))
         return np.asarray(np.maximum(mean, 0.0), dtype=np.float64)
 
     def pull(self, views: Floats) -> Floats:
         """See ``Part``: the way to the middle of the nearest places."""
         own = self.whitened(views)
         beyond = self.beyond(own)
-        nearest = np.argmin(beyond, axis=2) + np.arange(GROUPS) * beyond.shape[2]
-        way = own - self.places[nearest].mean(axis=1)
+        nearest = np.argmin(beyond, axis=1) + np.arange(GROUPS)[:, None] * beyond.shape[1]
+        way = own - self.places[nearest].mean(axis=0)
         return self.metric.pull(way @ np.linalg.inv(self.metric.whitening))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Forecast:
     """Mean distance of the last steps from what the steps before them foretold: unusual as a change.
 
     Attributes:
-        weights: float64 (L, F), from lagged steps to the forecast.
+        weights: float64 (LAGS F + 1, F), from the steps before, newest first, and 1 to the forecast.
         metric: of the errors.
     """
 
@@ -197,17 +211,38 @@ class Forecast:
     metric: Metric
 
     def errors(self, views: Floats) -> Floats:
-        """Return forecast errors, float64 (n, steps, F), of views (n, steps, L + F): lagged steps, then the step."""
-        lagged = views.shape[2] - self.weights.shape[1]
-        return views[:, :, lagged:] - views[:, :, :lagged] @ self.weights
+        """Return forecast errors, float64 (n, RECENT, F), of views (n, RECENT + LAGS, F): steps, oldest first."""
+        return np.asarray(followed(views) @ self._chain - self.weights[-1], dtype=np.float64)
 
     def distances(self, views: Floats) -> Floats:
         """See ``Part``."""
-        squares = np.sum((self.metric.standardised(self.errors(views)) @ self.metric.whitening) ** 2, axis=2)
-        return np.asarray(np.sum(squares * fading(squares.shape[1]), axis=1), dtype=np.float64)
+        errors = followed(views).reshape(len(views) * RECENT, -1) @ self._whitened_chain - self._usual
+        return np.asarray(_squares(errors).reshape(-1, RECENT) @ fading(RECENT), dtype=np.float64)
 
     def pull(self, views: Floats) -> Floats:
         """See ``Part``: float64 (n, F)."""
         errors = self.metric.standardised(self.errors(views))
         pull = self.metric.pull(errors.reshape(-1, errors.shape[2])).reshape(errors.shape)
-        return np.asarray(np.sum(pull * fading(errors.shape[1])[:, None], axis=1), dtype=np.float64)
+        return np.asarray(np.sum(pull * fading(RECENT)[:, None], axis=1), dtype=np.float64)
+
+    @cached_property
+    def _chain(self) -> Floats:
+        """From a step behind those before it, oldest first, to the error of its forecast: float64 ((LAGS + 1) F, F)."""
+        features = self.weights.shape[1]
+        newest_first = self.weights[:-1].reshape(LAGS, features, features)
+        return np.concatenate([*-newest_first[::-1], np.eye(features)])
+
+    @cached_property
+    def _whitened_chain(self) -> Floats:
+        return np.ascontiguousarray(self._chain / self.metric.spread @ self.metric.whitening)
+
+    @cached_property
+    def _usual(self) -> Floats:
+        """What is taken from whitened errors: float64 (F,)."""
+        usual = (self.weights[-1] + self.metric.centre) / self.metric.spread
+        return np.asarray(usual @ self.metric.whitening, dtype=np.float64)
+
+
+def _squares(vectors: Floats) -> Floats:
+    """Return squared lengths, float64 (n,), of vectors (n, D)."""
+    return np.asarray(np.einsum("nd,nd->n", vectors, vectors), dtype=np.float64)

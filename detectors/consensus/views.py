@@ -6,6 +6,7 @@ All views are taken of steps relative to the node's own baseline, in scales. A v
 from typing import Final
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -25,27 +26,26 @@ def summary(steps: Floats, weights: Floats) -> Floats:
     """Return the newest step, the mean and the deviation over the steps.
 
     Args:
-        steps: float64 (n, steps, F).
+        steps: float64 (n, steps, F), relative to their baselines: not far from 0, so that squares lose no digits.
         weights: float64 (steps,), how much each counts; they sum to 1.
 
     Returns:
         float64 (n, 3 F).
     """
-    count = weights[:, None]
-    mean = np.sum(steps * count, axis=1)
-    spread = np.sqrt(np.sum((steps - mean[:, None, :]) ** 2 * count, axis=1))
+    mean, square = weights @ steps, weights @ (steps * steps)
+    spread = np.sqrt(np.maximum(square - mean * mean, 0.0))
     return np.concatenate([steps[:, -1], mean, spread], axis=1)
 
 
-def lagged(steps: Floats) -> Floats:
-    """Return what the forecasts of the last ``RECENT`` steps are made from.
+def followed(steps: Floats) -> Floats:
+    """Return each of the last ``RECENT`` steps behind the ``LAGS`` before it.
 
     Args:
-        steps: float64 (n, steps, F) with at least ``RECENT + LAGS`` steps.
+        steps: float64 (n, RECENT + LAGS, F), oldest first, C-contiguous.
 
     Returns:
-        float64 (n, RECENT, LAGS F + 1): the ``LAGS`` steps before each, newest first, and 1.
+        float64 (n, RECENT, (LAGS + 1) F), oldest first; overlapping views, not to be written to.
     """
-    count = steps.shape[1]
-    before = [steps[:, count - RECENT - lag : count - lag] for lag in range(1, LAGS + 1)]
-    return np.concatenate([*before, np.ones((len(steps), RECENT, 1))], axis=2)
+    n, _, features = steps.shape
+    window, step, cell = steps.strides
+    return as_strided(steps, (n, RECENT, (LAGS + 1) * features), (window, step, cell), writeable=False)
