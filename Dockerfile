@@ -9,8 +9,8 @@ COPY detectors ./detectors
 COPY streams ./streams
 COPY vigil ./vigil
 COPY models ./models
-# The base install only: ONNX Runtime and XGBoost score; torch is for training and stays out.
-RUN /opt/vigil/bin/pip install --no-cache-dir --constraint constraints.txt .
+# No torch: ONNX Runtime and XGBoost score, training is elsewhere.
+RUN /opt/vigil/bin/pip install --no-cache-dir --constraint constraints.txt '.[alerts]'
 
 FROM python:3.12.8-slim-bookworm
 # XGBoost needs OpenMP's runtime.

@@ -18,7 +18,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.full: $(VENV)/.base
 	@echo "installing what training and the tests need into $(VENV)"
-	@$(PIP) --editable '.[train,embedded,dev]'
+	@$(PIP) --editable '.[train,alerts,embedded,dev]'
 	@touch $@
 
 install: $(VENV)/.full  ## make .venv with everything: training, embedded broker, development tools

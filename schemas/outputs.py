@@ -133,6 +133,8 @@ class Alert(Struct, frozen=True, kw_only=True):
         contributions: of the peak.
         anomaly_count: anomalies so far.
         runbook: link or path of the runbook.
+        kind: what ``node_id`` shows, the likely cause: an anomaly class, or a sign of ``docs/alerts.md``; ``None`` in
+            records of earlier builds.
     """
 
     v: Version = 1
@@ -152,6 +154,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     contributions: Annotated[tuple[Contribution, ...], Meta(description="of the peak, largest share first")]
     anomaly_count: Annotated[PositiveCount, Meta(description="anomalies so far")]
     runbook: Annotated[str, Meta(max_length=1000, description="link or path of the runbook")]
+    kind: Annotated[Name, Meta(description="likely cause", examples=["network_congestion"])] | None = None
 
 
 class BandwidthForecast(Struct, frozen=True, kw_only=True):

@@ -103,6 +103,25 @@ STATE = Topic(
     key="JSON array: group, topic and node; group and topic",
     carries="a node's window and detector state; where a replay of a partition starts",
 )
+ALERTS_STATE = Topic(
+    name="vigil.alerts.state",
+    partitions=12,
+    retention_ms=-1,
+    compact=True,
+    max_message_bytes=8 * _MIB,
+    segment_bytes=8 * _MIB,
+    key="cluster:NAME or node:ID",
+    carries="what the alert service remembers of a cluster; a partition for each one of the anomalies",
+)
+ALERTS_CONTROLS = Topic(
+    name="vigil.alerts.controls",
+    partitions=1,
+    retention_ms=-1,
+    compact=True,
+    segment_bytes=4 * _MIB,
+    key="silence:ID, acknowledgement:FINGERPRINT or feedback:FINGERPRINT",
+    carries="what people said about alerts: silences, acknowledgements, feedback",
+)
 
 TOPICS: tuple[Topic, ...] = (
     METRICS_CONSENSUS,
@@ -116,6 +135,8 @@ TOPICS: tuple[Topic, ...] = (
     DECISIONS_COMPRESSION,
     DEAD_LETTERS,
     STATE,
+    ALERTS_STATE,
+    ALERTS_CONTROLS,
 )
 """All topics, in the order of the wire contract; vigil's own last."""
 

@@ -1,7 +1,8 @@
 """A batch as records to publish."""
 
 from schemas.codec import encode
-from schemas.topics import ANOMALIES, DEAD_LETTERS
+from schemas.outputs import Anomaly
+from schemas.topics import ANOMALIES, DEAD_LETTERS, partition_of
 from streams.config import KafkaConfig
 from streams.dead_letters import dead_letter_record
 from streams.processor import Batch
@@ -27,6 +28,14 @@ class Outputs:
         self._anomalies = kafka.topic("anomalies", ANOMALIES.name)
         self._dead_letters = kafka.topic("dead-letters", DEAD_LETTERS.name)
         self.dead_letter_max_bytes = dead_letter_max_bytes
+        self.anomaly_partitions: int | None = None
+        """Partitions of the anomalies; each goes to its cluster's, so that whoever groups them reads one partition.
+        The key alone decides while this is not known."""
+
+    @property
+    def anomalies(self) -> str:
+        """Topic of the anomalies."""
+        return self._anomalies
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -35,7 +44,7 @@ class Outputs:
 
     def records(self, batch: Batch) -> list[OutputRecord]:
         """Anomalies, dead letters and window states of a batch, keyed as the wire contract says."""
-        anomalies = [OutputRecord(self._anomalies, each.node_id.encode(), encode(each), []) for each in batch.anomalies]
+        anomalies = [self._anomaly(each) for each in batch.anomalies]
         letters = [
             dead_letter_record(each, self._dead_letters, max_bytes=self.dead_letter_max_bytes)
             for each in batch.dead_letters
@@ -48,6 +57,11 @@ class Outputs:
             return False
         self.dead_letter_max_bytes = max(LEAST_DEAD_LETTER_BYTES, self.dead_letter_max_bytes // 2)
         return True
+
+    def _anomaly(self, anomaly: Anomaly) -> OutputRecord:
+        count = self.anomaly_partitions
+        partition = -1 if count is None else partition_of(anomaly.cluster, anomaly.node_id, count)
+        return OutputRecord(self._anomalies, anomaly.node_id.encode(), encode(anomaly), [], partition)
 
     def _state(self, record: StateRecord) -> OutputRecord:
         headers: Headers = []

@@ -135,6 +135,14 @@ class Source:
             return None
         return [topic for topic in (*self._topics, *others) if topic not in known or known[topic].error is not None]
 
+    def count_partitions(self, topic: str, *, timeout: float = 5.0) -> int | None:
+        """Count the partitions of a topic that exists; ``None`` when no broker answered in time."""
+        try:
+            return len(self._consumer.list_topics(topic, timeout=timeout).topics[topic].partitions) or None
+        except KafkaException as error:
+            log.warning("waiting for Kafka", error=error.args[0].str())
+            return None
+
     def read(self, most: int, *, wait: float, linger: float) -> list[Records]:
         """Read what is there: wait up to ``wait`` for a first record, then gather for ``linger`` or until ``most``.
 

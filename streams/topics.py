@@ -35,6 +35,8 @@ TOPIC_ROLES = MappingProxyType(
         "decisions": defaults.DECISIONS_COMPRESSION,
         "dead-letters": defaults.DEAD_LETTERS,
         "state": defaults.STATE,
+        "alerts-state": defaults.ALERTS_STATE,
+        "alerts-controls": defaults.ALERTS_CONTROLS,
     }
 )
 

@@ -189,7 +189,8 @@ class Worker:
         while not self._stop.requested:
             missing = self._source.missing_topics(self._outputs.topics)
             health.beat()
-            if missing == []:
+            if missing == [] and (count := self._source.count_partitions(self._outputs.anomalies)):
+                self._outputs.anomaly_partitions = count
                 health.waiting = ""
                 recovery = self._holdings.recovery
                 if recovery is not None and not recovery.possible(self._source.missing_topics):

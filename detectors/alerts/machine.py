@@ -173,6 +173,7 @@ def _change(scope: Scope) -> Alert:
         contributions=origin.contributions,
         anomaly_count=alert.anomalies,
         runbook=runbook(sign),
+        kind=sign,
     )
     told.changes += 1
     told.signs = tuple(sorted({*told.signs, sign}))

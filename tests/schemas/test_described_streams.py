@@ -12,7 +12,7 @@ import pytest
 import schemas
 from schemas import COMPRESSION, CONSENSUS, LINK, NODE, STREAMS, TOPICS, ErrorCode, RecordCodec, custom_stream
 from schemas.fields import fields_of
-from schemas.topics import DEAD_LETTERS, STATE, partition_of
+from schemas.topics import ALERTS_STATE, ANOMALIES, DEAD_LETTERS, STATE, partition_of
 
 
 def test_the_consensus_models_twelve_inputs_are_in_the_contracts_order():
@@ -136,14 +136,23 @@ def test_an_oversized_record_fits_the_topics_on_its_way_to_the_dead_letters():
     assert max(topic.max_message_bytes for topic in metrics) < DEAD_LETTERS.max_message_bytes
 
 
-def test_only_alerts_and_windows_are_compacted_because_only_their_last_state_counts():
-    assert [topic.name for topic in TOPICS if topic.compact] == ["dwcp.alerts", "vigil.state"]
+def test_only_what_has_a_last_state_that_counts_is_compacted():
+    assert [topic.name for topic in TOPICS if topic.compact] == [
+        "dwcp.alerts",
+        "vigil.state",
+        "vigil.alerts.state",
+        "vigil.alerts.controls",
+    ]
 
 
 def test_the_state_topic_can_keep_a_partition_for_every_one_of_the_metrics():
     assert STATE.partitions >= max(topic.partitions for topic in TOPICS)
     assert STATE.segment_bytes is not None
     assert STATE.segment_bytes >= STATE.max_message_bytes
+
+
+def test_the_state_of_alerts_has_a_partition_for_each_one_of_the_anomalies():
+    assert ALERTS_STATE.partitions == ANOMALIES.partitions
 
 
 def test_the_members_of_a_cluster_share_a_partition_and_loners_are_spread():

@@ -3,10 +3,12 @@ import sys
 
 import pytest
 from fleet_samples import consensus, fleet, message, offline
+from msgspec.structs import replace
 
 import streams
 from schemas.codec import decode_anomaly
 from schemas.errors import ErrorCode
+from schemas.topics import partition_of
 from streams import Batch, KafkaConfig
 from streams.dead_letters import DeadLetter
 from streams.outputs import LEAST_DEAD_LETTER_BYTES, Outputs
@@ -26,6 +28,19 @@ def test_a_batch_becomes_anomalies_dead_letters_and_states_under_their_keys() ->
     headers = [("epoch", "3"), ("worker", "vigil.w")]
     assert records[2:] == [("state", b"n0", b"saved", headers, 7), ("state", b"n1", None, [], 7)]
     assert Outputs(KAFKA, dead_letter_max_bytes=2048).topics == ("found", "broken")
+
+
+def test_anomalies_of_one_cluster_go_to_one_partition_under_their_nodes_keys() -> None:
+    [anomaly, *_] = offline(fleet(1, range(31), faults={("n0", 30): 99.0}))
+    members = [replace(anomaly, node_id=f"n{place}", cluster="etcd-a") for place in range(9)]
+    loners = [replace(anomaly, node_id=f"n{place}", cluster=None) for place in range(9)]
+    outputs = Outputs(KAFKA, dead_letter_max_bytes=2048)
+    assert {each.partition for each in outputs.records(Batch(anomalies=members))} == {-1}
+    outputs.anomaly_partitions = 12
+    records = outputs.records(Batch(anomalies=members))
+    assert [each.key for each in records] == [each.node_id.encode() for each in members]
+    assert {each.partition for each in records} == {partition_of("etcd-a", "n0", 12)}
+    assert len({each.partition for each in outputs.records(Batch(anomalies=loners))}) > 1
 
 
 def test_dead_letters_shrink_by_halves_down_to_what_still_shows_something() -> None:
