@@ -1,0 +1,1 @@
+"""A real etcd cluster under injected faults, recorded as consensus telemetry."""
