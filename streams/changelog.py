@@ -142,10 +142,20 @@ class Changelog:
                 done = self._store.snapshot_forgotten(number, gone, end - 1)
                 kept.forgotten.update(zip(gone, done, strict=True))
 
-    def records(self, partitions: Sequence[int]) -> list[StateRecord]:
-        """Return what must be in the transaction that commits the end of what was observed of these partitions."""
+    def unsaved(self) -> dict[int, int]:
+        """Return the partitions that a restart would replay records of, with the end of what was observed of each."""
+        ends = {number: kept.changes.end for number, kept in self._partitions.items()}
+        return {number: end for number, end in ends.items() if self._partitions[number].changes.start < end}
+
+    def records(self, partitions: Sequence[int], *, all_nodes: bool = False) -> list[StateRecord]:
+        """Return what must be in the transaction that commits the end of what was observed of these partitions.
+
+        Args:
+            partitions: which.
+            all_nodes: save every node that changed, not only those whose turn it is: then nothing is to be replayed.
+        """
         found: list[StateRecord] = []
-        saved = self._snapshots([each for each in partitions if each in self._partitions])
+        saved = self._snapshots([each for each in partitions if each in self._partitions], all_nodes)
         for number, nodes in saved.items():
             kept = self._partitions[number]
             # In this order: a node that came back after it was forgotten is as its own snapshot says.
@@ -203,13 +213,14 @@ class Changelog:
             return False
         return True
 
-    def _snapshots(self, partitions: Sequence[int]) -> dict[int, dict[str, bytes]]:
-        due = {number: self._partitions[number].changes.due() for number in partitions}
+    def _snapshots(self, partitions: Sequence[int], all_nodes: bool) -> dict[int, dict[str, bytes]]:
+        changes = {number: self._partitions[number].changes for number in partitions}
+        due = {number: each.unsaved() if all_nodes else each.due() for number, each in changes.items()}
         slots = [self._store.slot_of(number, key) for number, keys in due.items() for key in keys]
         values = iter(self._store.snapshot_each(np.array(slots, np.int64)))
         found = {}
         for number, keys in due.items():
-            self._partitions[number].changes.saved(keys)
+            changes[number].saved(keys)
             found[number] = {key: next(values) for key in keys}
         return found
 

@@ -104,6 +104,10 @@ class Changes:
         full = (self._steps >= self._every) & (self._first < CLEAN)
         return [self._keys[node] for node in np.flatnonzero(full | late).tolist()]
 
+    def unsaved(self) -> list[str]:
+        """Return the nodes that changed since they were saved."""
+        return [self._keys[node] for node in np.flatnonzero(self._first < CLEAN).tolist()]
+
     def saved(self, keys: Sequence[str]) -> None:
         """Note that nodes were saved as they are."""
         nodes = np.fromiter((self._index[key] for key in keys), np.int64, len(keys))

@@ -147,6 +147,18 @@ class Processor:
             self._replays[partition] = committed
         return restored
 
+    def unsaved(self) -> Batch:
+        """Return a batch of no records that saves every node that changed: committed last, nothing is to be replayed.
+
+        Partitions that are still in replay are not in it: their windows are not yet what was committed.
+        """
+        batch = Batch()
+        for topic, changelog in self._changelogs.items():
+            ends = {number: end for number, end in changelog.unsaved().items() if (topic, number) not in self._replays}
+            batch.states.extend(changelog.records(list(ends), all_nodes=True))
+            batch.offsets.update({(topic, number): end for number, end in ends.items()})
+        return batch
+
     def silences(self, partition: Partition) -> list[NodeVerdict]:
         """Return who of a partition is silent now, as it was when the silence was told, and that the others are not."""
         topic, number = partition

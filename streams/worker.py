@@ -174,6 +174,7 @@ class Worker:
             self._open()
             while not self._stop.requested:
                 self._turn()
+            self._save()
             self._holdings.handle(StopRequested())
         except BatchAbandonedError as reason:
             # Asked to stop while Kafka is away: what was not committed is read again by whoever gets the partitions.
@@ -244,6 +245,13 @@ class Worker:
         self.monitor.health.beat()
         seconds = {"consume": consume_s, "publish": published - processed, "view": time.perf_counter() - published}
         self.monitor.metrics.spent(seconds)
+
+    def _save(self) -> None:
+        """Save every window that changed, so that whoever has the partitions next need not read records again."""
+        batch = self._processor.unsaved()
+        if batch.offsets and not self._stop.overdue:
+            self._publish(batch)
+            self.monitor.committed(batch)
 
     def _publish(self, batch: Batch) -> None:
         offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in batch.offsets.items()]

@@ -57,8 +57,7 @@ def test_a_worker_stopped_in_mid_stream_goes_on_as_if_it_had_not_been_away(rig: 
     assert len(expected) > 200
     assert kept(rig) == expected
     assert metric(thread, "vigil_restored_nodes_total", stream="consensus") == 18
-    replayed = metric(thread, "vigil_replayed_records_total", topic=rig.topic("consensus"))
-    assert 0 < replayed <= 30 * 18
+    assert metric(thread, "vigil_replayed_records_total", topic=rig.topic("consensus")) == 0
     assert metric(thread, "dwcp_metrics_processed_total", topic=rig.topic("consensus")) == len(parts[2])
     assert metric(thread, "vigil_cold_partitions_total", stream="consensus") == 0
 
@@ -78,7 +77,7 @@ def test_what_is_replayed_publishes_no_dead_letter_twice(rig: Rig) -> None:
     first = fleet(4, range(40)) + [Telemetry(b"n1", b"broken %d" % i) for i in range(20)]
     rig.produce(first)
     state = StateConfig(every_steps=1000)
-    with rig.running(state=state) as thread:
+    with rig.running(state=state, shutdown_s=1e-9) as thread:  # no time to save what changed
         thread.wait_for_records(len(first))
     rig.produce(fleet(4, range(40, 42)))
     with rig.running(state=state) as thread:

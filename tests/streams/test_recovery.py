@@ -50,6 +50,8 @@ def live_through(kafka: KeptByKafka, random: Random, config: StateConfig, *, tro
         if batch.offsets and random.random() < 0.5:
             kafka.commit(batch)
             partition = random.choice(list(owners))
+            if random.random() < 0.5:
+                kafka.commit(workers[owners[partition]].processor.unsaved())
             workers[owners[partition]].give_up(partition)
             owners[partition] = random.randrange(2)
             workers[owners[partition]].take(partition, behind=random.choice([0, 0, 1, 3]))
@@ -129,6 +131,31 @@ def test_what_is_replayed_is_bounded_by_the_steps_of_the_nodes() -> None:
         while kafka.offsets.get(0, 0) < len(log):
             kafka.commit(worker.read(Random(0), 8))
         assert Reader(kafka, StateConfig(every_steps=every)).take(0) <= (every - 1) * 8
+
+
+def test_a_clean_stop_leaves_nothing_to_replay() -> None:
+    log = random_log(Random(5), 200)
+    config = StateConfig(every_steps=1000)
+    kafka = KeptByKafka({0: log})
+    for until in (70, 140, 200):
+        worker = Reader(kafka, config)
+        assert worker.take(0) == 0
+        while kafka.offsets.get(0, 0) < until:
+            kafka.commit(worker.read(Random(0), 7))
+        assert Reader(kafka, config).take(0) > 20, "without a clean stop there is much to replay"
+        kafka.commit(worker.processor.unsaved())
+        assert worker.processor.unsaved().offsets == {}, "once is enough"
+    assert everything(kafka.anomalies) == everything(undisturbed({0: log}))
+
+
+def test_a_stop_in_mid_replay_saves_nothing_of_that_partition() -> None:
+    kafka = settled(every=50)
+    worker = Reader(kafka, StateConfig(every_steps=50))
+    behind = worker.take(0)
+    worker.read(Random(0), behind // 2)
+    assert worker.processor.unsaved().offsets == {}
+    worker.read(Random(0), behind)
+    assert worker.processor.unsaved().offsets == {("probe", 0): 120}
 
 
 def test_what_is_replayed_is_bounded_by_the_setting_and_a_batch_where_nodes_are_many() -> None:
