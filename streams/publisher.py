@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 import structlog
-from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.calls import AbortableError, FencedError, HungError, RetriableError, classified, within
 from streams.errors import StreamsError, WorkerFatal
@@ -19,6 +19,7 @@ from streams.stopping import StopRequest
 
 __all__ = ["BatchAbandonedError", "Membership", "OutputRecord", "Publisher", "RecordTooLargeError"]
 
+CONNECT_SECONDS = 1.0
 CALL_SECONDS = 5.0  # one wait inside a transactional call; the call is repeated, so this only bounds a stop request
 HUNG_SECONDS = 2 * CALL_SECONDS
 FLUSH_SECONDS = 1.0
@@ -94,6 +95,7 @@ class Publisher:
             BatchAbandonedError: asked to stop before Kafka answered.
             WorkerFatal: Kafka refuses, for good.
         """
+        self._connect()
         self._until_done(
             "init_transactions",
             lambda: self._producer.init_transactions(CALL_SECONDS),
@@ -155,6 +157,17 @@ class Publisher:
         """
         self._producer.purge()
         del self._producer  # the client ends with its last reference; its own close() would wait for Kafka
+
+    def _connect(self) -> None:
+        """Have a broker at hand when the coordinator is asked for: librdkafka would ask again after 500 ms only.
+
+        Twice, since it closes the connection that it got the first list of brokers over.
+        """
+        try:
+            for _ in range(2):
+                self._producer.list_topics(timeout=CONNECT_SECONDS)
+        except KafkaException as error:  # what is wrong, init_transactions says, and waits for
+            log.debug("no broker yet", error=error.args[0].str())
 
     def _make(self) -> Producer:
         # No delivery callback: a record that is not delivered makes the transaction abortable with that record's error,
