@@ -1,6 +1,10 @@
 """`vigil worker`."""
 
-from typing import Annotated
+import gc
+import logging
+import os
+import sys
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
@@ -48,7 +52,16 @@ def command(
         models = [f"{detector.name} {detector.version}" for detector in scorer.detectors]
         log.info("stream", stream=scorer.stream.name, step_ms=scorer.step_ms, models=models)
     worker = Worker(scorers, worker_config(settings), kafka_config(settings), redis_config(settings))
-    raise typer.Exit(run(worker))
+    gc.freeze()  # what is loaded by now stays: collections need not look at it
+    _leave(run(worker))
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process as it is: taking the interpreter apart costs 0.2 s that whoever starts the next one waits."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _chosen(settings: Settings, names: list[str] | None) -> dict[str, tuple[Stream, StreamSettings]]:
