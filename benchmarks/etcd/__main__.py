@@ -14,6 +14,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.etcd.clients import Clients, Load
 from benchmarks.etcd.cluster import Cluster, EtcdError
 from benchmarks.etcd.effects import effects, print_effects
-from benchmarks.etcd.faults import STRENGTHS, plan
+from benchmarks.etcd.faults import STRENGTHS, Planned, plan
 from benchmarks.etcd.injection import Injector
 from benchmarks.etcd.recorder import Recorder, write_faults
 
@@ -31,48 +33,76 @@ WARM_UP_SECONDS: Final = 5.0
 """Load before the first record: connections are open and etcd's first elections are over."""
 
 
-async def record(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Record; returns what is printed as JSON."""
-    seconds = round(60 * options.minutes)
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is recorded.
+
+    Attributes:
+        out: ``NAME.jsonl.gz``; ``NAME.faults.json`` goes beside it.
+        cluster: name of the cluster.
+        seconds: how long.
+        seed: of load and jitter.
+        faults: what is injected and when.
+    """
+
+    out: Path
+    cluster: str
+    seconds: int
+    seed: int
+    faults: Sequence[Planned]
+
+
+async def record(setup: Setup, console: Console) -> dict[str, Any]:
+    """Record; returns what is printed as JSON. SIGINT and SIGTERM cancel it, with the signal's number as the message.
+
+    Raises:
+        EtcdError: there is no etcd, or a member does not come up.
+    """
     work = asyncio.current_task()
     if work is not None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel, int(number))
     with tempfile.TemporaryDirectory(prefix="etcd-") as directory:
-        cluster = Cluster(Path(directory), options.seed)
+        cluster = Cluster(Path(directory), setup.seed)
         try:
             await cluster.start()
-            return await _record(options, cluster, seconds, console)
+            return await _record(setup, cluster, console)
+        except ExceptionGroup as group:
+            known = [each for each in group.exceptions if isinstance(each, EtcdError)]
+            if not known:
+                raise
+            raise known[0] from None
         finally:
             await cluster.stop()
 
 
-async def _record(options: argparse.Namespace, cluster: Cluster, seconds: int, console: Console) -> dict[str, Any]:
+async def _record(setup: Setup, cluster: Cluster, console: Console) -> dict[str, Any]:
     clients = [Clients(member.port) for member in cluster.members]
-    load = Load(clients, options.seed, WARM_UP_SECONDS + seconds)
+    load = Load(clients, setup.seed, WARM_UP_SECONDS + setup.seconds)
     injector = Injector(cluster, load)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         Progress(*columns, console=console, transient=True) as progress,
-        gzip.open(options.out, "wb") as file,
+        gzip.open(setup.out, "wb") as file,
         contextlib.ExitStack() as stack,
     ):
-        stack.callback(write_faults, options.out, injector.injected)
-        recorder = Recorder(file, options.cluster, cluster, clients, injector.injected, seconds)
-        bar = progress.add_task("seconds", total=seconds)
+        stack.callback(write_faults, setup.out, injector.injected)
+        recorder = Recorder(file.write, setup.cluster, cluster, clients, injector.injected, setup.seconds)
+        bar = progress.add_task("seconds", total=setup.seconds)
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(load.run())]
             await asyncio.sleep(WARM_UP_SECONDS)
-            beside.append(group.create_task(injector.run(plan(options.seed, seconds, options.faults))))
+            beside.append(group.create_task(injector.run(setup.faults)))
             await recorder.run(lambda done: progress.update(bar, completed=done))
             for each in beside:
                 each.cancel()
     return {
-        "file": str(options.out),
-        "seed": options.seed,
+        "file": str(setup.out),
+        "seed": setup.seed,
         "records": recorder.records,
-        "seconds": seconds,
+        "seconds": setup.seconds,
         "seconds_skipped": recorder.skipped,
+        "requests_refused": sum(each.refused for each in clients),
         "faults": len(injector.injected),
     }
 
@@ -93,15 +123,18 @@ def main() -> int:
         parser.error(f"{options.out} must end in .jsonl.gz")
     if not options.out.parent.is_dir():
         parser.error(f"there is no folder {options.out.parent}")
+    seconds = round(60 * options.minutes)
+    faults = plan(options.seed, seconds, options.faults)
+    setup = Setup(options.out, options.cluster, seconds, options.seed, faults)
     began = time.monotonic()
     try:
-        found = asyncio.run(record(options, Console(stderr=True)))
+        found = asyncio.run(record(setup, Console(stderr=True)))
     except EtcdError as error:
         print(f"etcd: {error}", file=sys.stderr)
         return 2
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        print(f"etcd: stopped; {options.out} holds what was recorded", file=sys.stderr)
-        return 130
+    except asyncio.CancelledError as error:
+        print(f"etcd: stopped; {options.out} holds what was recorded, if anything", file=sys.stderr)
+        return 128 + int(error.args[0])
     found |= {"took_seconds": round(time.monotonic() - began, 1), "effects": effects(options.out)}
     if options.json:
         print(json.dumps(found))

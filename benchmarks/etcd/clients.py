@@ -53,31 +53,35 @@ class Clients:
         self._began: dict[int, float] = {}
         self._ended: list[float] = []
         self._number = 0
+        self.refused = 0
+        """Requests that met a closed port or a connection that broke."""
 
     async def put(self, body: bytes) -> None:
         """Send one request on an idle connection or a new one, and note how long the answer took.
 
-        An answer that says no is an answer. A refused or broken connection is none: it measures nothing.
+        An answer that says no is an answer. A refused or broken connection is none: it is counted and measures nothing.
         """
         loop = asyncio.get_running_loop()
         self._number += 1
         number, began = self._number, loop.time()
         self._began[number] = began
-        connection = None
+        connection, kept = None, False
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 connection = self._pop() or await Connection.open(self._port)
                 await connection.post("/v3/kv/put", body)
+            kept = connection.reusable
+            self._ended.append(loop.time() - began)
         except TimeoutError:
             self._ended.append(loop.time() - began)
-            self._close(connection)
         except OSError:
-            self._close(connection)
-        else:
-            self._ended.append(loop.time() - began)
-            self._idle.append(connection) if connection.reusable else connection.close()
+            self.refused += 1
         finally:
             del self._began[number]
+            if connection is not None and kept:
+                self._idle.append(connection)
+            elif connection is not None:
+                connection.close()
 
     def take(self) -> Second:
         """Return what was seen since the last call."""
@@ -99,11 +103,6 @@ class Clients:
                 return connection
             connection.close()
         return None
-
-    @staticmethod
-    def _close(connection: Connection | None) -> None:
-        if connection is not None:
-            connection.close()
 
 
 class Load:

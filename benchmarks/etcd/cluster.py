@@ -131,7 +131,7 @@ class Cluster:
 
     async def _leader_of(self, member: Member) -> tuple[int, int] | None:
         """Ask a member for term and leader."""
-        with contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(OSError):
             async with asyncio.timeout(STATUS_SECONDS):
                 answer = await status(member.port)
             leader = f"{int(answer.get('leader', 0)):x}".encode()

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 
@@ -27,7 +27,7 @@ class Recorder:
     """Writes a recording.
 
     Args:
-        file: where the lines go.
+        write: where lines go, each with its end.
         name: the cluster's; members are ``NAME-n0`` and so on.
         cluster: whose members are asked.
         clients: of each member.
@@ -37,14 +37,14 @@ class Recorder:
 
     def __init__(
         self,
-        file: IO[bytes],
+        write: Callable[[bytes], object],
         name: str,
         cluster: Cluster,
         clients: Sequence[Clients],
         faults: Sequence[Injected],
         seconds: int,
     ) -> None:
-        self._file = file
+        self._write = write
         self._name = name
         self._cluster = cluster
         self._clients = clients
@@ -70,10 +70,10 @@ class Recorder:
                 self.skipped += 1
                 continue
             await _sleep_until(tick)
-            await self._write(1_000 * tick, 1_000 * (first + 1))
+            await self._write_second(1_000 * tick, 1_000 * (first + 1))
             done(second)
 
-    async def _write(self, ts_ms: int, first_ms: int) -> None:
+    async def _write_second(self, ts_ms: int, first_ms: int) -> None:
         seen = [clients.take() for clients in self._clients]
         answers = await self._scrape_all()
         active = sum(each is not None for each in answers)
@@ -89,7 +89,7 @@ class Recorder:
                 record = self._record(ts_ms, number, second, answer, active)
                 self._last[number] = answer
                 row = {name: value for name, value in msgspec.structs.asdict(record).items() if value is not None}
-                self._file.write(msgspec.json.encode(row | labels) + b"\n")
+                self._write(msgspec.json.encode(row | labels) + b"\n")
                 self.records += 1
 
     def _record(self, ts_ms: int, number: int, second: Second, now: Counters, active: int) -> ConsensusMetrics:
@@ -121,7 +121,7 @@ class Recorder:
         try:
             async with asyncio.timeout(SCRAPE_SECONDS):
                 return await counters(member.port)
-        except (OSError, TimeoutError):
+        except OSError:
             return None
 
 
