@@ -17,7 +17,7 @@ from streams.config import KafkaConfig
 from streams.errors import TopicsError
 from streams.kafka import admin_properties
 
-__all__ = ["TOPIC_ROLES", "TopicsReport", "admin_client", "configured_topics", "ensure_topics", "fitted"]
+__all__ = ["TOPIC_ROLES", "TopicsReport", "admin_client", "configured_topics", "ensure_topics", "fitted", "paired"]
 
 METADATA_PAUSE_SECONDS = 0.05
 
@@ -67,6 +67,19 @@ def configured_topics(kafka: KafkaConfig) -> tuple[Topic, ...]:
     return tuple(
         msgspec.structs.replace(topic, name=kafka.topic(role, topic.name)) for role, topic in TOPIC_ROLES.items()
     )
+
+
+def paired(topics: Sequence[Topic], state: str, anomalies: str, existing: int) -> list[Topic]:
+    """Give the state of alerts as many partitions as the anomalies have, or will have.
+
+    Args:
+        topics: with both among them.
+        state: name of the state of alerts.
+        anomalies: name of the anomalies.
+        existing: partitions of the anomalies; 0 when they are not there yet.
+    """
+    count = existing or next(each.partitions for each in topics if each.name == anomalies)
+    return [msgspec.structs.replace(each, partitions=count) if each.name == state else each for each in topics]
 
 
 def fitted(topics: Sequence[Topic], state: str, sources: Iterable[int]) -> list[Topic]:

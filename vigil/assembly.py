@@ -5,12 +5,13 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from schemas.streams import STREAMS, Stream, custom_stream
+from streams.alerting.config import AlertingConfig, SinksConfig
 from streams.config import DeadLetterLimits, KafkaConfig, RedisConfig, StateConfig, WorkerConfig
 from vigil.configuration import read_secret
 from vigil.errors import SettingsError
 from vigil.settings import RedisSettings, Settings, StreamSettings
 
-__all__ = ["enabled_streams", "kafka_config", "redis_config", "stream_of", "worker_config"]
+__all__ = ["alerting_config", "enabled_streams", "kafka_config", "redis_config", "stream_of", "worker_config"]
 
 DEFAULT_STEP_MS = 1000
 
@@ -49,6 +50,9 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         "anomalies": settings.topics.anomalies,
         "dead-letters": settings.topics.dead_letters,
         "state": settings.state.topic,
+        "alerts": settings.topics.alerts,
+        "alerts-state": settings.alerts.state_topic,
+        "alerts-controls": settings.alerts.controls_topic,
     }
     return KafkaConfig(
         bootstrap=kafka.bootstrap,
@@ -104,6 +108,46 @@ def worker_config(settings: Settings) -> WorkerConfig:
         statistics_s=worker.statistics_s,
         stuck_s=worker.stuck_s,
         stuck_exit_s=worker.stuck_exit_s,
+    )
+
+
+def alerting_config(settings: Settings, instance: str | None = None) -> AlertingConfig:
+    """Build the alert service's configuration, secrets read.
+
+    Args:
+        settings: all of them.
+        instance: stable name of this instance.
+
+    Raises:
+        SettingsError: a secret's file has none.
+    """
+    alerts, kafka = settings.alerts, kafka_config(settings)
+    secret = read_secret(alerts.webhook_secret, alerts.webhook_secret_file, "alerts.webhook_secret")
+    return AlertingConfig(
+        group_id=alerts.group_id,
+        instance=instance,
+        clock=alerts.clock,
+        hold_back_s=alerts.hold_back_s,
+        tick_s=alerts.tick_s,
+        batch_max=alerts.batch_max,
+        linger_s=alerts.linger_s,
+        telemetry=tuple(kafka.topic(name, stream.topic) for name, (stream, _) in enabled_streams(settings).items()),
+        worker_group=kafka.group_id,
+        stall_s=alerts.stall_s,
+        sinks=SinksConfig(
+            alertmanagers=alerts.alertmanagers,
+            webhooks=alerts.webhooks,
+            webhook_secret=None if secret is None else secret.encode(),
+            resend_s=alerts.resend_s,
+            expire_s=alerts.expire_s,
+            timeout_s=alerts.timeout_s,
+            retry_s=alerts.retry_s,
+            runbooks=alerts.runbooks,
+            dashboard=alerts.dashboard,
+        ),
+        http_host=settings.metrics.host,
+        http_port=alerts.port if settings.metrics.enabled else None,
+        healthy_s=settings.worker.healthy_s,
     )
 
 

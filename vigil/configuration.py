@@ -30,7 +30,9 @@ KUBERNETES_VARIABLE = re.compile(
     r"VIGIL_.*(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
 )
 SECRET_NAME = re.compile(r"password|secret|token|(^|\.)ssl\.key\.pem$|jaas")
-SECRET_FIELDS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password"), ("redis", "password")})
+SECRET_FIELDS = frozenset(
+    {("kafka", "sasl_password"), ("kafka", "ssl_key_password"), ("redis", "password"), ("alerts", "webhook_secret")}
+)
 STARS = "****"
 # Where an address holds a password, also one that is written wrongly: before the last @, or as a parameter.
 URL_PASSWORD = re.compile(r"(?<=:)(?!//).*(?=@)|(?<=password=)[^&]*")

@@ -6,7 +6,7 @@ from typing import Final
 from detectors.alerts.evidence import ratio
 from detectors.alerts.machine import acknowledge, advance, apply, fingerprint
 from detectors.alerts.policy import SEVERITIES, Policy
-from detectors.alerts.state import OPEN, Phase, Scope
+from detectors.alerts.state import OPEN, Phase, Saved, Scope
 from schemas.outputs import Alert, Anomaly
 
 _SLOT_MS: Final = 1_000
@@ -35,11 +35,14 @@ class AlertPlane:
         """Anomalies that were only counted: more came at once than ``Policy.undecided`` allows."""
         self._scopes: dict[str, Scope] = {}
         self._waiting: dict[str, Slots] = {}
+        self._touched: set[str] = set()
         self._now_ms = 0
 
     def observe(self, anomaly: Anomaly) -> None:
         """Take in an anomaly; it is decided when its time passes."""
-        slots = self._waiting.setdefault(scope_name(anomaly), {})
+        name = scope_name(anomaly)
+        self._touched.add(name)
+        slots = self._waiting.setdefault(name, {})
         slot = slots.setdefault(anomaly.ts_ms // _SLOT_MS, {})
         slot[anomaly.id] = anomaly
         if len(slot) >= 2 * self.policy.undecided:
@@ -59,25 +62,51 @@ class AlertPlane:
             if scope is None:
                 scope = self._scopes[name] = Scope(name, now_ms=before)
             for anomaly in self._due(name):
+                self._touched.add(name)
                 changes += apply(scope, self.policy, anomaly)
-        for scope in self._scopes.values():
+        for name, scope in self._scopes.items():
+            phase = scope.phase
             changes += advance(scope, self.policy, self._now_ms)
+            if scope.phase is not phase:
+                self._touched.add(name)
         self._forget()
         return sorted(changes, key=lambda alert: (alert.updated_ms, alert.fingerprint))
 
     def acknowledge(self, name: str) -> bool:
         """Say that a person has the alert with this fingerprint; ``False`` when it is not firing."""
-        found = (scope for scope in self._scopes.values() if scope.phase in OPEN and fingerprint(scope) == name)
-        return any(acknowledge(scope) for scope in found)
+        for scope in self._scopes.values():
+            if scope.phase in OPEN and fingerprint(scope) == name and acknowledge(scope):
+                self._touched.add(scope.name)
+                return True
+        return False
 
     def scopes(self) -> Iterator[Scope]:
-        """Yield what is remembered, to be stored; waiting anomalies are not in it."""
+        """Yield what was decided of each scope; waiting anomalies are not in it."""
         yield from self._scopes.values()
 
-    def restore(self, scope: Scope) -> None:
-        """Put back what was stored."""
-        self._scopes[scope.name] = scope
-        self._now_ms = max(self._now_ms, scope.now_ms)
+    def touched(self) -> list[str]:
+        """Name, in order, the scopes of which there is more to remember, or less, than at the last call."""
+        names, self._touched = sorted(self._touched), set()
+        return names
+
+    def saved(self, name: str) -> Saved | None:
+        """Return all that is to be remembered of a scope; ``None`` when nothing is. Encode it before going on."""
+        scope, slots = self._scopes.get(name), self._waiting.get(name, {})
+        if scope is None and not slots:
+            return None
+        return Saved(scope, tuple(anomaly for slot in slots.values() for anomaly in slot.values()))
+
+    def restore(self, saved: Saved) -> None:
+        """Put back what was stored of a scope that is not remembered.
+
+        Event time is each scope's own until time is advanced: what was not stored in time with others comes again.
+        """
+        if saved.scope is not None:
+            self._scopes[saved.scope.name] = saved.scope
+        for anomaly in saved.waiting:
+            self._waiting.setdefault(scope_name(anomaly), {}).setdefault(anomaly.ts_ms // _SLOT_MS, {})[anomaly.id] = (
+                anomaly
+            )
 
     def _due(self, name: str) -> list[Anomaly]:
         slots = self._waiting[name]
@@ -112,6 +141,7 @@ class AlertPlane:
         ]
         for name in gone:
             del self._scopes[name]
+            self._touched.add(name)
 
 
 def _order(anomaly: Anomaly) -> Order:

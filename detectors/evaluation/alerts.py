@@ -8,6 +8,7 @@ from typing import Final
 from detectors.alerts import AlertPlane
 from detectors.evaluation.events import AFTER_MS, Fault
 from schemas.outputs import Alert, Anomaly
+from schemas.quantities import END_OF_TIME_MS
 
 DISORDER_MS: Final = 2_000
 """How far event time is held back, so that anomalies of other nodes arrive before their time passes."""
@@ -44,14 +45,14 @@ class AlertFigures:
 
 @dataclass(frozen=True, slots=True)
 class _Firing:
-    """From one time that an alert fired until it was resolved, event time in milliseconds."""
+    """From one time that an alert fired until it was resolved, if it was; event time in milliseconds."""
 
     fingerprint: str
     cluster: str
     started_ms: int
     fired_ms: int
     ended_ms: int
-    resolved_ms: int
+    resolved_ms: int | None
 
 
 def alerts_of(anomalies: Iterable[Anomaly], plane: AlertPlane, *, every: int = 100) -> list[Alert]:
@@ -76,7 +77,7 @@ def alert_figures(changes: Sequence[Alert], faults: Sequence[Fault], span_ms: in
     """Measure alerts against the faults of a recording.
 
     Args:
-        changes: as ``AlertPlane.advance`` returned them, all resolved in the end.
+        changes: as ``AlertPlane.advance`` returned them; one that is not resolved lasts to the end.
         faults: the truth; those without a cluster are of the only one.
         span_ms: length of the recording, event time.
     """
@@ -89,7 +90,8 @@ def alert_figures(changes: Sequence[Alert], faults: Sequence[Fault], span_ms: in
         told = [firing for firing in firings if _tells_of(firing, fault)]
         if told:
             fire.append(told[0].fired_ms + DISORDER_MS - fault.start_ms)
-            resolve.append(told[-1].resolved_ms + DISORDER_MS - fault.end_ms)
+            if told[-1].resolved_ms is not None:
+                resolve.append(told[-1].resolved_ms + DISORDER_MS - fault.end_ms)
     unrelated = len(opened - related)
     return AlertFigures(
         alerts_opened=len(opened),
@@ -113,6 +115,11 @@ def _firings(changes: Sequence[Alert]) -> list[_Firing]:
             at = fired.pop(change.fingerprint)
             ends = (change.ended_ms, change.updated_ms)
             firings.append(_Firing(change.fingerprint, change.cluster or "", change.started_ms, at, *ends))
+    newest = {change.fingerprint: change for change in changes}
+    firings += [
+        _Firing(name, newest[name].cluster or "", newest[name].started_ms, at, END_OF_TIME_MS, None)
+        for name, at in fired.items()
+    ]
     return sorted(firings, key=lambda firing: firing.fired_ms)
 
 

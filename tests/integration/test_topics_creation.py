@@ -7,7 +7,7 @@ from rig import Rig
 
 from schemas.topics import TOPICS, Topic
 from streams import KafkaConfig, TopicsError, admin_client, configured_topics, ensure_topics
-from streams.topics import fitted, topic_settings
+from streams.topics import fitted, paired, topic_settings
 
 
 def described(rig: Rig, name: str) -> dict[str, str]:
@@ -70,6 +70,17 @@ def test_the_state_topic_gets_as_many_partitions_as_the_metrics_that_are_there()
     assert {each.name: each.partitions for each in fitted(TOPICS, "vigil.state", [3, 40])} == plain | {
         "vigil.state": 40
     }
+
+
+def test_the_state_of_alerts_gets_as_many_partitions_as_the_anomalies_have() -> None:
+    plain = {each.name: each.partitions for each in TOPICS}
+    made = {
+        count: {each.name: each.partitions for each in paired(TOPICS, "vigil.alerts.state", "dwcp.anomalies", count)}
+        for count in (0, 3, 40)
+    }
+    assert made[0] == plain
+    assert made[3] == plain | {"vigil.alerts.state": 3}
+    assert made[40] == plain | {"vigil.alerts.state": 40}
 
 
 def test_a_cluster_that_does_not_answer_is_an_error_that_says_so() -> None:

@@ -59,6 +59,9 @@ def test_topics_can_be_renamed() -> None:
         "anomalies": "found",
         "dead-letters": "lost",
         "state": "vigil.state",
+        "alerts": "dwcp.alerts",
+        "alerts-state": "vigil.alerts.state",
+        "alerts-controls": "vigil.alerts.controls",
     }
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from schemas.topics import Topic
-from streams.topics import configured_topics, ensure_topics, fitted
+from streams.topics import configured_topics, ensure_topics, fitted, paired
 from vigil.assembly import enabled_streams, kafka_config
 from vigil.cli.options import ConfigOption, JsonOption, KafkaOption, SetOption, configured
 from vigil.cli.output import note, print_json, stdout
@@ -42,6 +42,8 @@ def create(
         for topic in configured_topics(broker)
     ]
     reads = [broker.topic(name, stream.topic) for name, (stream, _) in enabled_streams(settings).items()]
+    anomalies = settings.topics.anomalies
+    topics = paired(topics, settings.alerts.state_topic, anomalies, there.get(anomalies, 0))
     report = ensure_topics(
         quiet_admin(broker),
         fitted(topics, settings.state.topic, [there.get(name, 0) for name in reads]),

@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,22 +50,31 @@ class Stage:
 
 
 class WorkerProcess:
-    """A `vigil worker` of its own process, watched over HTTP.
+    """A `vigil worker`, or another service, of its own process, watched over HTTP.
 
     Args:
-        arguments: of `vigil worker`.
+        arguments: of the command.
         environment: of the process.
         port: where it serves its metrics.
         log: file for its log.
+        command: what to run instead of `vigil worker`.
     """
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], port: int, log: Path) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        port: int,
+        log: Path,
+        command: Sequence[str] = ("worker",),
+    ) -> None:
         self._url = f"http://{HOST}:{port}"
+        self._name = "the worker" if command[0] == "worker" else f"vigil {' '.join(command)}"
         self._log = log
         with log.open("wb") as out:
             # A session of its own: Ctrl-C reaches the demo, which stops the worker in order.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vigil", "worker", *arguments],
+                [sys.executable, "-m", "vigil", *command, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -81,12 +90,12 @@ class WorkerProcess:
             if self._get("/readyz") is not None:
                 return
             time.sleep(POLL_SECONDS)
-        raise ServiceError(f"the worker was not ready within {READY_SECONDS:g} s: {self._last_words()}")
+        raise ServiceError(f"{self._name} was not ready within {READY_SECONDS:g} s: {self._last_words()}")
 
     def check(self) -> None:
         """Raise ``ServiceError`` when the process has ended."""
         if self._process.poll() is not None:
-            raise ServiceError(f"the worker ended with status {self._process.returncode}: {self._last_words()}")
+            raise ServiceError(f"{self._name} ended with status {self._process.returncode}: {self._last_words()}")
 
     def counters(self) -> dict[str, float]:
         """Read its counters, each summed over its labels; empty while it does not answer."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detectors.alerts import AlertPlane, Policy
 from detectors.alerts.causes import EXPLAINS
-from detectors.alerts.state import Scope
+from detectors.alerts.state import Saved
 from schemas.codec import encode
 from schemas.outputs import Alert, Anomaly
 
@@ -115,10 +115,36 @@ def test_what_was_stored_and_restored_goes_on_as_if_nothing_had_been(log: list[A
             first.observe(anomaly)
     changes = first.advance(cut)
     for scope in first.scopes():
-        then.restore(msgspec.json.decode(encode(scope), type=Scope))
+        then.restore(msgspec.json.decode(encode(Saved(scope)), type=Saved))
     for anomaly in log:  # those applied come again, as after a crash
         then.observe(anomaly)
     changes += then.advance(END_MS)
+    assert per_scope(changes) == per_scope(at_once(log))
+
+
+@given(LOG, st.lists(st.integers(0, 250), max_size=6))
+@settings(deadline=None)
+def test_storing_only_what_was_touched_is_enough_to_go_on_after_any_number_of_crashes(
+    log: list[Anomaly], crashes: list[int]
+) -> None:
+    plane, stored, changes, left = AlertPlane(), dict[str, bytes](), list[Alert](), list(log)
+    for second in sorted(crashes):
+        newest = START_MS + second * 1000 + DISORDER_MS
+        for anomaly in [one for one in left if one.ts_ms <= newest]:
+            plane.observe(anomaly)
+            left.remove(anomaly)
+        changes += plane.advance(newest - DISORDER_MS)
+        for name in plane.touched():
+            saved = plane.saved(name)
+            stored.pop(name, None)
+            if saved is not None:
+                stored[name] = encode(saved)
+        plane = AlertPlane()
+        for value in stored.values():
+            plane.restore(msgspec.json.decode(value, type=Saved))
+    for anomaly in left:
+        plane.observe(anomaly)
+    changes += plane.advance(END_MS)
     assert per_scope(changes) == per_scope(at_once(log))
 
 

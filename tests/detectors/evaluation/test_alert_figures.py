@@ -56,6 +56,13 @@ def test_an_alert_that_stays_open_does_not_cover_the_next_fault() -> None:
     assert (figures.faults, figures.faults_covered, figures.alerts_unrelated) == (2, 1, 0)
 
 
+def test_an_alert_that_is_not_resolved_counts_and_says_nothing_of_the_delay() -> None:
+    changes = [*firing(101, 102, 125, 140), firing(300, 302, 325, 340)[0]]
+    figures = alert_figures(changes, [fault(100, 120), fault(300, 320)], HOUR_MS)
+    assert (figures.alerts_opened, figures.faults_covered, figures.alerts_unrelated) == (2, 2, 0)
+    assert (figures.median_fire_delay_s, figures.median_resolve_delay_s) == (4.0, 22.0)
+
+
 def test_an_alert_that_comes_back_covers_the_next_fault() -> None:
     changes = [*firing(101, 102, 125, 140), *firing(150, 152, 170, 200, of=101)]
     figures = alert_figures(changes, [fault(100, 120), fault(150, 165)], HOUR_MS)
