@@ -14,7 +14,7 @@ from fleet_samples import Telemetry, fleet, offline, verdicts
 from rig import Rig, WorkerThread, lively_fleet, sharp_scorer, wait_until
 from structlog.testing import capture_logs
 
-from streams import StateConfig
+from streams import Batch, Processor, StateConfig
 
 PROCESS = Path(__file__).with_name("worker_process.py")
 
@@ -73,12 +73,15 @@ def test_a_fault_in_the_first_second_after_a_restart_is_seen(rig: Rig) -> None:
     assert [(node, round(score)) for _, score, node, _ in kept(rig)] == [("n3", 90), ("n3", 90)]
 
 
-def test_what_is_replayed_publishes_no_dead_letter_twice(rig: Rig) -> None:
+def test_what_is_replayed_publishes_no_dead_letter_twice(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     first = fleet(4, range(40)) + [Telemetry(b"n1", b"broken %d" % i) for i in range(20)]
     rig.produce(first)
     state = StateConfig(every_steps=1000)
-    with rig.running(state=state, shutdown_s=1e-9) as thread:  # no time to save what changed
+    with monkeypatch.context() as patched, rig.running(state=state) as thread:
+        patched.setattr(Processor, "unsaved", lambda _: Batch())  # as if it had been killed
         thread.wait_for_records(len(first))
+        thread.worker.stop()
+        thread.join()
     rig.produce(fleet(4, range(40, 42)))
     with rig.running(state=state) as thread:
         thread.wait_for_records(8)
