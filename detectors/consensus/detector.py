@@ -18,6 +18,7 @@ from features.batch import WindowBatch
 from schemas.outputs import Contribution
 
 TILE: Final = 128  # windows; what is measured of them stays within a core's own cache
+FLAGGED_TILE: Final = 8  # windows that are explained: a batch holds few of them
 ROWS_TILE: Final = 256
 TOP_FEATURES: Final = 5
 BAND_SCALES: Final = 2.0  # expected band: location +- this many scales
@@ -113,15 +114,16 @@ class ConsensusDetector:
         """Return what ``score`` measures, see ``ConsensusModel.views``: the input of fitting."""
         return self.model.views(*self._measured(windows, before))
 
+    def shares(self, windows: WindowBatch, before: NodeState | None = None) -> Floats:
+        """Return each feature's share of each score, float64 (n, F), at least one window; see ``NodeModel.shares``."""
+        return self._by_model(self._shares_tile, windows, before, size=FLAGGED_TILE)
+
     def contributions(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[Contribution, ...]]:
         """Say which features made each score and what was expected of them; see ``Detector.contributions``."""
+        if not len(windows):
+            return []
+        shares = self.shares(windows, before)
         window, state = self._measured(windows, before)
-        width = len(self.model.columns)
-        shares = np.empty((len(window), width))
-        for number in np.unique(state[:, 0]).tolist():
-            chosen = np.flatnonzero(state[:, 0] == number)
-            views = self.model.views(window[chosen], state[chosen])
-            shares[chosen] = self.model.models[int(number)].shares(views, width)
         location, scale = self.model.rule.split(state)
         low, high = (self.model.restored(location + sign * BAND_SCALES * scale) for sign in (-1.0, 1.0))
         values = self._telling(windows, np.abs(self.model.rule.relative(window, state)))
@@ -199,9 +201,14 @@ class ConsensusDetector:
             state[due, 1:] = self.model.rule.start(started)[:, 1:]
 
     def _by_model(
-        self, tile: Callable[[int, Floats, Floats], Floats], windows: WindowBatch, before: NodeState | None
+        self,
+        tile: Callable[[int, Floats, Floats], Floats],
+        windows: WindowBatch,
+        before: NodeState | None,
+        *,
+        size: int = TILE,
     ) -> Floats:
-        """Apply a function of transformed windows and their states, in tiles of one shape and one model each.
+        """Apply a function of transformed windows and their states, in tiles of ``size`` windows and one model each.
 
         See ``tiles.apply_tiled`` for why. Windows are gathered and transformed a tile at a time: what is measured fits
         the processor's cache.
@@ -212,9 +219,9 @@ class ConsensusDetector:
         models, starts = np.unique(numbers[order], return_index=True)
         results: list[Floats] = []
         for number, part in zip(models.tolist(), np.split(order, starts[1:]), strict=True):
-            for start in range(0, len(part), TILE):
-                chosen = part[start : start + TILE]
-                padded = np.resize(chosen, TILE)
+            for start in range(0, len(part), size):
+                chosen = part[start : start + size]
+                padded = np.resize(chosen, size)
                 window = self.model.transformed(windows.take(padded).tensor())
                 results.append(tile(int(number), window, state[padded])[: len(chosen)])
         found = np.concatenate(results)
@@ -224,6 +231,9 @@ class ConsensusDetector:
 
     def _score_tile(self, number: int, window: Floats, state: Floats) -> Floats:
         return self.model.scores(number, self.model.views(window, state))
+
+    def _shares_tile(self, number: int, window: Floats, state: Floats) -> Floats:
+        return self.model.models[number].shares(self.model.views(window, state), window.shape[2])
 
     def _readings_tile(self, number: int, window: Floats, state: Floats) -> Floats:
         return self.model.readings(number, window, state)

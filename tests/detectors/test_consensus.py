@@ -84,10 +84,12 @@ def test_a_verdict_is_its_windows_alone_to_the_bit() -> None:
 
     alone = [bool(detector.confirm(window, before[None, :])[0]) for window, before in each]
     readings = np.concatenate([detector.readings(window, before[None, :]) for window, before in each])
+    shares = np.concatenate([detector.shares(window, before[None, :]) for window, before in each])
 
     together = WindowBatch.stack(np.concatenate([window.tensor() for window, _ in each]))
     states = np.stack([before for _, before in each])
     np.testing.assert_array_equal(detector.readings(together, states), readings)
+    np.testing.assert_array_equal(detector.shares(together, states), shares)
     np.testing.assert_array_equal(detector.confirm(together, states), alone)
     assert len(set(alone)) == 2, "some are borne out, some are not"
 
