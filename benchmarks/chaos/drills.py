@@ -1,76 +1,26 @@
 """One fault at a time, with a stopwatch: ``python -m benchmarks.chaos.drills [--json]``.
 
 On the same stage as ``python -m benchmarks.chaos``: rolling restart of three workers with stable names, SIGKILL of one
-of two workers, a worker stopped for 30 s (a zombie when it continues), all brokers away for 60 s, Redis away for 60 s.
+of two workers, a worker stopped for 30 s (a zombie when it continues), all brokers away for 60 s, Redis away for 60 s;
+``--only`` for some of them, ``--brokers 1`` for a machine that three are too much for.
 Then all is worked off and compared with an undisturbed run.
 """
 
 import argparse
 import json
+import os
 import signal
 import sys
-import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import KafkaException
-
+from benchmarks.chaos.pauses import Pauses
+from benchmarks.chaos.restarts import rolling
 from benchmarks.chaos.servers import ServerError, wait_until
 from benchmarks.chaos.verdicts import Comparison
 from benchmarks.chaos.world import Setup, World
-
-MOVED: Final = ('"partitions assigned"', '"partitions given up"')
-
-
-class Pauses:
-    """Watches the group's offsets on a thread; the longest time that a partition stood still.
-
-    Args:
-        world: whose group.
-    """
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._lock = threading.Lock()
-        self._offsets: dict[int, int] = {}
-        self._since: dict[int, float] = {}
-        self._longest = 0.0
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pauses", daemon=True)
-
-    def start(self) -> None:
-        """Begin watching."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Watch no more."""
-        self._closing.set()
-        self._thread.join(20)
-
-    def begin(self) -> None:
-        """Forget what was seen."""
-        with self._lock:
-            self._longest, now = 0.0, time.monotonic()
-            self._since = dict.fromkeys(self._since, now)
-
-    def longest(self) -> float:
-        """Seconds, since ``begin``."""
-        with self._lock:
-            return round(max([self._longest, *(time.monotonic() - at for at in self._since.values())]), 2)
-
-    def _run(self) -> None:
-        while not self._closing.wait(0.05):
-            try:
-                found = self._world.committed()
-            except KafkaException:
-                continue
-            now = time.monotonic()
-            with self._lock:
-                for number, offset in found.items():
-                    if offset != self._offsets.get(number):
-                        self._longest = max(self._longest, now - self._since.get(number, now))
-                        self._offsets[number], self._since[number] = offset, now
 
 
 class Drills:
@@ -86,19 +36,11 @@ class Drills:
 
     def rolling_restart(self) -> dict[str, Any]:
         """Restart every worker, one after the other."""
-        workers, pauses, moved = self._world.workers, [], 0
-        for name in sorted(workers.names):
-            others = [each for each in workers.names if each != name]
-            self.calm()
-            before = self._moves(others)
-            self._pauses.begin()
-            with workers.held(name):
-                workers.finish(name)
-                workers.run(name)
-            self.calm()
-            pauses.append(self._pauses.longest())
-            moved += self._moves(others) - before
-        return {"pause_seconds": pauses, "moves_of_others": moved}
+        return rolling(self._world, self._pauses)
+
+    def overlapping_restart(self) -> dict[str, Any]:
+        """Start every worker's successor beside it: it takes the name over."""
+        return rolling(self._world, self._pauses, overlap=True)
 
     def takeover(self) -> dict[str, Any]:
         """Kill one of two workers, three times."""
@@ -113,7 +55,7 @@ class Drills:
 
     def _taken_over(self, name: str) -> float:
         world = self._world
-        self.calm()
+        self._world.calm()
         wait_until(lambda: len(world.partitions_of(name)) > 0, "partitions")
         with world.workers.held(name):
             mine, before = world.partitions_of(name), world.committed()
@@ -125,7 +67,7 @@ class Drills:
     def zombie(self) -> dict[str, Any]:
         """Stop a worker for 30 s; when it continues, its partitions are others'."""
         world = self._world
-        self.calm()
+        self._world.calm()
         name = next(each for each in sorted(world.workers.names) if world.partitions_of(each))
         before = self._fenced(name)
         with world.workers.held(name):
@@ -133,7 +75,7 @@ class Drills:
             time.sleep(30)
             world.workers.signal(name, signal.SIGCONT)
             time.sleep(5)
-        self.calm()
+        self._world.calm()
         return {"fenced_or_abandoned": self._fenced(name) - before}
 
     def brokers_away(self) -> dict[str, Any]:
@@ -141,20 +83,20 @@ class Drills:
         world = self._world
         if world.cluster is None:
             return {}
-        self.calm()
+        self._world.calm()
         exits = len(world.workers.exits)
         for broker in world.cluster.brokers:
             broker.stop(signal.SIGKILL)
         time.sleep(60)
         world.cluster.start()
         began = time.monotonic()
-        self.calm()
+        self._world.calm()
         return {"back_seconds": round(time.monotonic() - began, 1), "workers_ended": len(world.workers.exits) - exits}
 
     def redis_away(self) -> dict[str, Any]:
         """Kill Redis; start it again, empty, after a minute."""
         world = self._world
-        self.calm()
+        self._world.calm()
         exits = len(world.workers.exits)
         self._pauses.begin()
         world.redis.kill()
@@ -163,37 +105,24 @@ class Drills:
         world.redis.start()
         return {"pause_seconds": pause, "workers_ended": len(world.workers.exits) - exits}
 
-    def calm(self) -> None:
-        """Wait until every broker is whole and every partition goes on."""
-        if self._world.cluster is not None:
-            wait_until(self._world.cluster.whole, "the brokers to be whole")
-        before = self._world.offsets()
-        wait_until(lambda: self._world.beyond(before, before), "every partition to go on")
-
-    def _moves(self, names: list[str]) -> int:
-        return sum(self._world.workers.said(name, word) for name in names for word in MOVED)
-
     def _fenced(self, name: str) -> int:
         words = ('"batch abandoned', '"the worker cannot go on"')
         return sum(self._world.workers.said(name, word) for word in words)
 
 
-def drill(setup: Setup) -> dict[str, Any]:
-    """Run all; returns what is printed as JSON."""
+NAMES: Final = ("rolling_restart", "overlapping_restart", "takeover", "zombie", "redis_away", "brokers_away")
+
+
+def drill(setup: Setup, names: Sequence[str]) -> dict[str, Any]:
+    """Run these; returns what is printed as JSON."""
     with World(setup) as world:
         pauses = Pauses(world)
         pauses.start()
         drills = Drills(world, pauses)
         found: dict[str, Any] = {}
-        for act in (
-            drills.rolling_restart,
-            drills.takeover,
-            drills.zombie,
-            drills.redis_away,
-            drills.brokers_away,
-        ):
-            print(act.__name__.replace("_", " "), file=sys.stderr)
-            found[act.__name__] = act()
+        for name in names:
+            print(name.replace("_", " "), file=sys.stderr)
+            found[name] = getattr(drills, name)()
         pauses.stop()
         world.settle()
         world.workers.stop()
@@ -201,6 +130,7 @@ def drill(setup: Setup) -> dict[str, Any]:
     details = {name: getattr(compared, name) for name in Comparison.__slots__}
     return {
         **found,
+        "load": round(os.getloadavg()[1], 1),
         "verdicts_expected": len(expected.anomalies),
         **{name: len(lines) for name, lines in details.items()},
         "details": details,
@@ -215,13 +145,15 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seed", type=int, default=1, help="of the telemetry (default 1)")
+    parser.add_argument("--brokers", type=int, default=3, help="how many to start (default 3)")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="DRILL", help=", ".join(NAMES))
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep data and logs of brokers and workers there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     # SIGTERM ends the servers too: as an exception, it leaves through the world's block.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        found = drill(Setup(seed=options.seed, keep=options.keep))
+        found = drill(Setup(seed=options.seed, brokers=options.brokers, keep=options.keep), options.only)
     except ServerError as error:
         print(f"drills: {error}", file=sys.stderr)
         return 2

@@ -21,14 +21,6 @@ __all__ = ["Broker", "Cluster", "RedisServer", "ServerError", "free_ports", "wai
 LAUNCHER: Final = Path(__file__).resolve().parents[3] / "shared" / "kafka" / "start"
 HOST: Final = "127.0.0.1"
 PATIENCE_SECONDS: Final = 300.0
-REPLICATION: Final = {
-    "default.replication.factor": "3",
-    "offsets.topic.replication.factor": "3",
-    "transaction.state.log.replication.factor": "3",
-    "transaction.state.log.min.isr": "2",
-    "min.insync.replicas": "2",
-    "broker.session.timeout.ms": "6000",
-}
 
 
 class ServerError(Exception):
@@ -54,6 +46,19 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
+def _replication(brokers: int) -> dict[str, str]:
+    """Every record on every broker, taken when all but one have it."""
+    replicas, least = str(brokers), str(max(1, brokers - 1))
+    return {
+        "default.replication.factor": replicas,
+        "offsets.topic.replication.factor": replicas,
+        "transaction.state.log.replication.factor": replicas,
+        "transaction.state.log.min.isr": least,
+        "min.insync.replicas": least,
+        "broker.session.timeout.ms": "6000",
+    }
+
+
 class Broker:
     """One Kafka broker (and controller) from ``../shared/kafka``.
 
@@ -77,7 +82,7 @@ class Broker:
         names = ("PLAINTEXT", "CONTROLLER", "WORKERS")
         listeners = ",".join(f"{name}://{HOST}:{port}" for name, port in zip(names, ports, strict=True))
         self._properties = {
-            **REPLICATION,
+            **_replication(voters.count("@")),
             "node.id": str(number),
             "controller.quorum.voters": voters,
             "listeners": listeners,

@@ -187,7 +187,7 @@ class Storm:
     def _take_over(self, _: Fault) -> None:
         """SIGKILL, and nobody comes back in time: until each of its partitions goes on."""
         world, workers = self._world, self._world.workers
-        self._calm()
+        world.calm()
         name, mine = next((name, mine) for name in sorted(workers.names) if (mine := world.partitions_of(name)))
         with workers.held(name):
             workers.signal(name, signal.SIGKILL)
@@ -195,14 +195,6 @@ class Storm:
             wait_until(lambda: world.beyond(before, mine), "the partitions of a killed worker to go on")
             self.takeover_seconds.append(round(time.monotonic() - began, 2))
             workers.run(name)
-
-    def _calm(self) -> None:
-        """Wait until all brokers are whole and every partition goes on."""
-        world = self._world
-        if world.cluster is not None:
-            wait_until(world.cluster.whole, "the brokers to be whole")
-        before = world.offsets()
-        wait_until(lambda: world.beyond(before, before), "every partition to go on")
 
     def _broker(self, fault: Fault, number: signal.Signals) -> None:
         cluster = self._world.cluster

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from benchmarks.chaos.servers import free_ports
+from benchmarks.chaos.servers import ServerError, free_ports
 
 __all__ = ["WorkerProcesses"]
 
@@ -73,10 +73,12 @@ class WorkerProcesses:
         with slot.lock:
             if self._closing.is_set() or (slot.process is not None and slot.process.poll() is None):
                 return
-            environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+            # With compiled modules, as an installed package has them.
+            own = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+            environment = {**os.environ, **own, "PYTHONPYCACHEPREFIX": str(self._directory / "compiled")}
             [slot.port] = free_ports(1)
-            own = (f"kafka.client_id={name}", f"metrics.port={slot.port}")
-            command = [*self._command, "--name", name, *(part for each in own for part in ("--set", each))]
+            flags = (f"kafka.client_id={name}", f"metrics.port={slot.port}")
+            command = [*self._command, "--name", name, *(part for each in flags for part in ("--set", each))]
             with (self._directory / f"{name}.log").open("ab") as log:
                 slot.process = subprocess.Popen(
                     command, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -105,6 +107,15 @@ class WorkerProcesses:
             process.wait(30)
             return None
 
+    def succeed(self, name: str, timeout: float = 60) -> int:
+        """Start a second process under a name, which takes it over; returns the first one's exit status."""
+        slot = self._slots[name]
+        first, slot.process = slot.process, None
+        if first is None:
+            raise ServerError(f"{name} does not run")
+        self.run(name)
+        return first.wait(timeout)
+
     def alive(self, name: str) -> bool:
         """Tell whether a process runs under this name."""
         process = self._slots[name].process
@@ -124,6 +135,11 @@ class WorkerProcesses:
         """Count the lines of a worker's log that hold these words."""
         with (self._directory / f"{name}.log").open(encoding="utf-8", errors="replace") as log:
             return sum(words in line for line in log)
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Return the events that a worker logged, of all its processes; what its Kafka client prints is left out."""
+        with (self._directory / f"{name}.log").open(encoding="utf-8", errors="replace") as log:
+            return [json.loads(line) for line in log if line.startswith("{")]
 
     def drop(self, name: str) -> None:
         """Want a name no more."""

@@ -39,7 +39,8 @@ class Setup:
     """What a run is like.
 
     Attributes:
-        kafka: an Apache Kafka of yours, ``None`` to start three brokers.
+        kafka: an Apache Kafka of yours, ``None`` to start brokers.
+        brokers: how many to start.
         workers: how many at the start.
         partitions: of every topic.
         session_ms: the group's session time-out.
@@ -51,6 +52,7 @@ class Setup:
     """
 
     kafka: str | None = None
+    brokers: int = BROKERS
     workers: int = 3
     partitions: int = 8
     session_ms: int = 6_000
@@ -72,12 +74,12 @@ class World:
         self.setup = setup
         self.directory = setup.keep or Path(tempfile.mkdtemp(prefix="vigil-chaos-"))
         self.directory.mkdir(parents=True, exist_ok=True)
-        ports = free_ports(4 * BROKERS + 1)
+        ports = free_ports(4 * setup.brokers + 1)
         self.redis = RedisServer(self.directory, ports[0])
         self.cluster: Cluster | None = None
         self.network: Network | None = None
         if setup.kafka is None:
-            proxies, own = ports[1 : 1 + BROKERS], ports[1 + BROKERS :]
+            proxies, own = ports[1 : 1 + setup.brokers], ports[1 + setup.brokers :]
             self.cluster = Cluster(self.directory, proxies, own)
             routes = {port: broker.workers_port for port, broker in zip(proxies, self.cluster.brokers, strict=True)}
             self.network = Network(routes)
@@ -159,6 +161,13 @@ class World:
         answer = self.workers.ready(name)
         return {int(each.rpartition("[")[2].rstrip("]")) for each in answer.get("partitions", [])}
 
+    def calm(self) -> None:
+        """Wait until all brokers are whole and every partition goes on."""
+        if self.cluster is not None:
+            wait_until(self.cluster.whole, "the brokers to be whole")
+        before = self.offsets()
+        wait_until(lambda: self.beyond(before, before), "every partition to go on")
+
     def settle(self) -> float:
         """Stop the telemetry and wait until all of it is worked off; returns the seconds that took."""
         self.feed.stop()
@@ -197,7 +206,7 @@ class World:
 
         def made() -> bool:
             try:
-                ensure_topics(self.admin, wanted, replication=BROKERS if self.cluster is not None else -1)
+                ensure_topics(self.admin, wanted, replication=self.setup.brokers if self.cluster is not None else -1)
             except TopicsError:  # a cluster that has just formed drops connections
                 return False
             return True
