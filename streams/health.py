@@ -36,9 +36,11 @@ class Health:
             return Probe(False, (f"the loop has not turned for {age:.0f} s",), facts)
         return Probe(True, (), facts)
 
-    def ready(self, lifecycle: Lifecycle, source: SourceState) -> Probe:
-        """Whether it does its work: has partitions, reaches a broker, turns."""
+    def ready(self, lifecycle: Lifecycle, source: SourceState, *, restoring: bool = False) -> Probe:
+        """Whether it does its work: has partitions and their windows, reaches a broker, turns."""
         reasons = [self.waiting] if self.waiting else []
+        if restoring:
+            reasons.append("windows are being restored")
         if lifecycle.phase is not Phase.RUNNING:
             reasons.append(f"the worker is {lifecycle.phase}" + (f": {lifecycle.reason}" if lifecycle.reason else ""))
         if not source.broker_up:

@@ -36,6 +36,8 @@ class Holdings:
         """Brings windows back; ``None`` where they are not kept."""
         self.unstable: dict[Partition, int] = {}
         """Offsets to commit again before anything else: Kafka left a transaction over them open."""
+        self.restoring = False
+        """Whether partitions are held of which the windows are not back yet."""
         self._processor, self._limits = processor, limits
         self._stop, self._alive = stop, alive
         self._starts: dict[Partition, int] = {}
@@ -84,7 +86,13 @@ class Holdings:
                 log.info("stopping")
 
     def _restored(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        return self.recovery.restore(partitions, self._processor.restore) if self.recovery and partitions else {}
+        if self.recovery is None or not partitions:
+            return {}
+        self.restoring = True
+        try:
+            return self.recovery.restore(partitions, self._processor.restore)
+        finally:
+            self.restoring = False
 
     def _forget(self, partition: Partition) -> None:
         self._processor.drop(partition)

@@ -29,6 +29,7 @@ class Monitor:
         processor: whose windows are shown.
         lifecycle: reads the worker's phase and partitions.
         source: reads what the Kafka client says about itself.
+        restoring: tells whether windows are being brought back.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Monitor:
         *,
         lifecycle: Callable[[], Lifecycle],
         source: Callable[[], SourceState],
+        restoring: Callable[[], bool] = lambda: False,
     ) -> None:
         self.metrics = WorkerMetrics(registry)
         self.health = Health(stale_after_s=config.healthy_s)
@@ -62,7 +64,7 @@ class Monitor:
                 config.http_port,
                 registry=registry,
                 healthy=self.health.healthy,
-                ready=lambda: self.health.ready(self._lifecycle(), self._source()),
+                ready=lambda: self.health.ready(self._lifecycle(), self._source(), restoring=restoring()),
             )
 
     def committed(self, batch: Batch) -> None:

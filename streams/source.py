@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -133,6 +133,8 @@ class Source:
         except KafkaException as error:
             log.warning("waiting for Kafka", error=error.args[0].str())
             return None
+        if not self.state.at:  # the client says nothing about itself yet, and a broker has just answered
+            self.state = replace(self.state, broker_up=True)
         return [topic for topic in (*self._topics, *others) if topic not in known or known[topic].error is not None]
 
     def count_partitions(self, topic: str, *, timeout: float = 5.0) -> int | None:

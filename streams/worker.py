@@ -92,6 +92,7 @@ class Worker:
             self._processor,
             lifecycle=lambda: self.lifecycle,
             source=lambda: self._source.state,
+            restoring=lambda: self._holdings.restoring,
         )
         self._holdings = Holdings(self._processor, self._limits, stop=self._stop, alive=self.monitor.health.beat)
         if config.state.enabled:

@@ -46,6 +46,11 @@ def test_ready_with_partitions_and_a_broker() -> None:
     }
 
 
+def test_not_ready_while_windows_are_restored() -> None:
+    probe = Health(stale_after_s=60).ready(RUNNING, UP, restoring=True)
+    assert (probe.ok, probe.reasons) == (False, ("windows are being restored",))
+
+
 def test_not_ready_says_every_reason() -> None:
     clock = Clock()
     health = Health(stale_after_s=60, clock=clock)
