@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ __all__ = ["WorkerProcesses"]
 
 BACK_OFF_SECONDS: Final = 0.5
 LOOK_SECONDS: Final = 0.1
+COMPILED: Final = Path(tempfile.gettempdir()) / "vigil-benchmarks-compiled"
 
 
 @dataclass(slots=True)
@@ -75,7 +77,7 @@ class WorkerProcesses:
                 return
             # With compiled modules, as an installed package has them.
             own = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
-            environment = {**os.environ, **own, "PYTHONPYCACHEPREFIX": str(self._directory / "compiled")}
+            environment = {**os.environ, **own, "PYTHONPYCACHEPREFIX": str(COMPILED)}
             [slot.port] = free_ports(1)
             flags = (f"kafka.client_id={name}", f"metrics.port={slot.port}")
             command = [*self._command, "--name", name, *(part for each in flags for part in ("--set", each))]
@@ -115,6 +117,13 @@ class WorkerProcesses:
             raise ServerError(f"{name} does not run")
         self.run(name)
         return first.wait(timeout)
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a worker that runs. Raises ``ServerError`` where it does not."""
+        process = self._slots[name].process
+        if process is None or process.poll() is not None:
+            raise ServerError(f"{name} does not run, its log is {self._directory / name}.log")
+        return process.pid
 
     def alive(self, name: str) -> bool:
         """Tell whether a process runs under this name."""
