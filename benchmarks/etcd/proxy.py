@@ -114,7 +114,9 @@ class Direction:
         network.directions.add(self)
 
     def send(self, data: bytes) -> None:
-        """Pass bytes on, now or later."""
+        """Pass bytes on, now or later; to who has closed, never."""
+        if self._writing.is_closing():
+            return
         delay = self._network.draw_delay(self.target)
         if not delay and not self._waiting and not self._network.is_cut(self.source, self.target):
             self._writing.write(data)
@@ -151,7 +153,8 @@ class Direction:
         while self._waiting and self._waiting[0][0] <= now:
             data = self._waiting.popleft()[1]
             self._held -= len(data)
-            self._writing.write(data)
+            if not self._writing.is_closing():
+                self._writing.write(data)
         if self._waiting:
             self._timer = self._loop.call_at(self._waiting[0][0], self.flush)
         elif self._ended:
