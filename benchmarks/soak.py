@@ -80,7 +80,11 @@ def soak(hours: float, nodes: int, step_s: int, minutes: float) -> dict[str, Any
     fleet = ConsensusFleet(clusters=nodes // MEMBERS, members=MEMBERS, step_ms=1000 * step_s)
     records_an_hour = nodes * HOUR_S / step_s
     began = time.monotonic()
-    settings = {"streams.consensus.step_ms": 1000 * step_s, "streams.consensus.idle_s": 120 * step_s}
+    settings = {
+        "streams.consensus.step_ms": 1000 * step_s,
+        "streams.consensus.idle_s": 120 * step_s,
+        "streams.node.enabled": False,
+    }
     with Stage(PARTITIONS, settings) as stage:
         stage.workers.start([NAME])
         memory = Memory(stage, records_an_hour)

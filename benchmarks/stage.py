@@ -18,7 +18,7 @@ from streams.topics import admin_client
 
 __all__ = ["Stage"]
 
-ROLES: Final = ("consensus", "anomalies", "dead-letters", "state")
+ROLES: Final = ("consensus", "node", "anomalies", "dead-letters", "state")
 
 
 class Stage:
@@ -90,7 +90,7 @@ class Stage:
             "topics.dead_letters": topics["dead-letters"],
             "state.topic": topics["state"],
             "streams.consensus.topic": topics["consensus"],
-            "streams.node.enabled": False,
+            "streams.node.topic": topics["node"],
             "log.format": "json",
             **self._settings,
         }

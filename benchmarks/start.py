@@ -1,9 +1,9 @@
 """From the start of a worker's process to ready: ``python -m benchmarks.start [--nodes 4000] [--json]``.
 
-A worker with the shipped consensus detector works off telemetry of a fleet in four partitions. Then it is ended and
-started again, a few times: by SIGTERM, which leaves nothing to replay, and by SIGKILL, which leaves what its snapshots
-lack. Of each start: seconds until its log says that it is loaded, joined and has its windows back, and until `/readyz`
-answers 200; and how many records it has to replay besides.
+A worker with the default settings, so both shipped detectors, works off consensus telemetry of a fleet in four
+partitions. Then it is ended and started again, a few times, each after some more telemetry: by SIGTERM, which leaves
+nothing to replay, and by SIGKILL, which leaves what its snapshots lack. Of each start: seconds until its log says that
+it is loaded, joined and has its windows back, and until `/readyz` answers 200; and how many records it has to replay.
 """
 
 import argparse
@@ -24,18 +24,19 @@ from vigil.simulator.consensus import ConsensusFleet, simulate_consensus
 
 NAME: Final = "worker-0"
 PARTITIONS: Final = 4
+MORE_STEPS: Final = 15
 PHASES: Final = {"stream": "loaded", "partitions assigned": "joined", "windows restored": "restored"}
 
 
-def feed(stage: Stage, nodes: int, steps: int) -> int:
-    """Send a fleet's telemetry; returns the number of records."""
+def feed(stage: Stage, nodes: int, steps: int, first: int = 0) -> None:
+    """Send a fleet's telemetry, from a step on, and wait until the worker has worked it off."""
     fleet = ConsensusFleet(clusters=nodes // MEMBERS, members=MEMBERS)
-    count = 0
+    count = stage.committed()
     with Publisher(stage.kafka.topics["consensus"], {"bootstrap.servers": stage.kafka.bootstrap}) as publisher:
-        for record in simulate_consensus(fleet, steps, 1, START_MS).records():
+        for record in simulate_consensus(fleet, steps, 1, START_MS + 1000 * first, stretch=first).records():
             publisher.send(record.key, record.value, node=record.key)
             count += 1
-    return count
+    wait_until(lambda: stage.committed() >= count, "the telemetry to be worked off")
 
 
 def start(stage: Stage, number: signal.Signals) -> dict[str, float]:
@@ -60,12 +61,14 @@ def start(stage: Stage, number: signal.Signals) -> dict[str, float]:
 def measure(nodes: int, steps: int, turns: int) -> dict[str, Any]:
     """Run; returns what is printed as JSON."""
     with Stage(PARTITIONS) as stage:
-        count = feed(stage, nodes, steps)
         stage.workers.start([NAME])
-        wait_until(lambda: stage.committed() >= count, "the telemetry to be worked off")
+        feed(stage, nodes, steps)
         load = os.getloadavg()[0]
-        kinds = {"after_sigterm": signal.SIGTERM, "after_sigkill": signal.SIGKILL}
-        runs = {kind: [start(stage, number) for _ in range(turns)] for kind, number in kinds.items()}
+        runs: dict[str, list[dict[str, float]]] = {"after_sigterm": [], "after_sigkill": []}
+        for turn in range(turns):
+            for place, (found, number) in enumerate(zip(runs.values(), (signal.SIGTERM, signal.SIGKILL), strict=True)):
+                feed(stage, nodes, MORE_STEPS, steps + (2 * turn + place) * MORE_STEPS)
+                found.append(start(stage, number))
     return {
         "nodes": nodes,
         "partitions": PARTITIONS,
