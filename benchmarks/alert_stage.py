@@ -105,9 +105,11 @@ class AlertStage:
         """Start a worker."""
         return self._start("worker", ("worker",), "metrics.port", {})
 
-    def alerts(self, extra: Mapping[str, str] | None = None, name: str = "alerts") -> WorkerProcess:
-        """Start an alert service."""
-        return self._start(name, ("alerts", "run", "--name", name), "alerts.port", dict(extra or {}))
+    def alerts(self, extra: Mapping[str, str] | None = None, name: str | None = None) -> WorkerProcess:
+        """Start an alert service; only one with a name may be killed, the embedded broker never lets go of others."""
+        stable = () if name is None else ("--name", name)
+        log = f"alerts-{len(list(self.folder.iterdir()))}"
+        return self._start(log, ("alerts", "run", *stable), "alerts.port", dict(extra or {}))
 
     def _start(self, name: str, command: tuple[str, ...], port_name: str, extra: dict[str, str]) -> WorkerProcess:
         [port] = free_ports(1)

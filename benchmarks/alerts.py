@@ -28,7 +28,8 @@ from vigil.publisher import Publisher
 from vigil.recordings import open_recording
 from vigil.replay import Pace, rebased, replay
 
-_DRAIN_SECONDS: Final = 60.0
+_DRAIN_SECONDS: Final = 180.0
+_READY_SECONDS: Final = 180.0
 _LOOK_SECONDS: Final = 0.1
 _AGAIN_MS: Final = 60_000
 _TICK_SECONDS: Final = 2.0  # event time between two looks at the clock
@@ -56,8 +57,8 @@ def measured(path: Path, faults: list[Fault], *, speed: float, bootstrap: str | 
         stage.settings |= {"alerts.tick_s": f"{max(0.1, min(0.5, _TICK_SECONDS / speed)):g}", "alerts.linger_s": "0.05"}
         worker, service = stage.worker(), stage.alerts()
         try:
-            worker.wait_until_ready()
-            service.wait_until_ready()
+            worker.wait_until_ready(_READY_SECONDS)
+            service.wait_until_ready(_READY_SECONDS)
             with AlertReader(stage.kafka).running() as reader:
                 target = stage.kafka.topic(opened.stream.name, opened.stream.topic)
                 with Publisher(target, client_properties(stage.kafka, "producer")) as publisher:

@@ -3,12 +3,14 @@
 from typing import Any
 
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from streams.config import RedisConfig
 
-__all__ = ["redis_client"]
+__all__ = ["async_redis_client", "redis_client"]
 
 
 def redis_client(config: RedisConfig, *, timeout_s: float | None = None) -> Redis:
@@ -24,6 +26,17 @@ def redis_client(config: RedisConfig, *, timeout_s: float | None = None) -> Redi
         socket_timeout=seconds,
         socket_connect_timeout=seconds,
         retry=Retry(NoBackoff(), 0),  # whoever calls knows better when to try again
+        **(_encryption(config) if config.url.startswith("rediss://") else {}),
+    )
+
+
+def async_redis_client(config: RedisConfig) -> AsyncRedis:
+    """Make such a client for an event loop."""
+    return AsyncRedis.from_url(
+        config.url,
+        socket_timeout=config.timeout_s,
+        socket_connect_timeout=config.timeout_s,
+        retry=AsyncRetry(NoBackoff(), 0),
         **(_encryption(config) if config.url.startswith("rediss://") else {}),
     )
 

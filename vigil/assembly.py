@@ -142,6 +142,7 @@ def alerting_config(settings: Settings, instance: str | None = None) -> Alerting
             expire_s=alerts.expire_s,
             timeout_s=alerts.timeout_s,
             retry_s=alerts.retry_s,
+            mirror_silences=alerts.mirror_silences,
             runbooks=alerts.runbooks,
             dashboard=alerts.dashboard,
         ),

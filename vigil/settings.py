@@ -351,6 +351,7 @@ class AlertSettings(_Section):
     retry_s: float = Field(
         default=30.0, gt=0, le=3600, description="Longest wait before an unreachable sink is tried again, seconds."
     )
+    mirror_silences: bool = Field(default=True, description="Give Alertmanager the silences of `vigil alerts silence`.")
     runbooks: str = Field(
         default="", description="Put in front of an alert's runbook for its link, such as `https://wiki/vigil/`."
     )

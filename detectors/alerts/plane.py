@@ -1,13 +1,16 @@
 """Alerts of a whole fleet: puts anomalies in order of event time, whatever order they come in, and scopes apart."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+import msgspec
+
+from detectors.alerts.causes import MEMBER_DOWN, sign_of
 from detectors.alerts.evidence import ratio
 from detectors.alerts.machine import acknowledge, advance, apply, fingerprint
 from detectors.alerts.policy import SEVERITIES, Policy
 from detectors.alerts.state import OPEN, Phase, Saved, Scope
-from schemas.outputs import Alert, Anomaly
+from schemas.outputs import Alert, Anomaly, alert_id
 
 _SLOT_MS: Final = 1_000
 
@@ -31,6 +34,8 @@ class AlertPlane:
     def __init__(self, policy: Policy | None = None) -> None:
         """Make a plane without alerts; ``policy`` is the default one when ``None``."""
         self.policy = policy or Policy()
+        self.levels: Mapping[str, float] = {}
+        """From what score by threshold on a node's anomalies open an alert or make it worse; 1 where it has none."""
         self.overflow = 0
         """Anomalies that were only counted: more came at once than ``Policy.undecided`` allows."""
         self._scopes: dict[str, Scope] = {}
@@ -63,7 +68,7 @@ class AlertPlane:
                 scope = self._scopes[name] = Scope(name, now_ms=before)
             for anomaly in self._due(name):
                 self._touched.add(name)
-                changes += apply(scope, self.policy, anomaly)
+                changes += apply(scope, self.policy, self._weighed(anomaly))
         for name, scope in self._scopes.items():
             phase = scope.phase
             changes += advance(scope, self.policy, self._now_ms)
@@ -72,10 +77,20 @@ class AlertPlane:
         self._forget()
         return sorted(changes, key=lambda alert: (alert.updated_ms, alert.fingerprint))
 
-    def acknowledge(self, name: str) -> bool:
-        """Say that a person has the alert with this fingerprint; ``False`` when it is not firing."""
+    def acknowledge(self, name: str, change: str | None = None) -> bool:
+        """Say that a person has the alert with this fingerprint.
+
+        Args:
+            name: the fingerprint.
+            change: id of the newest change that the person knew; any when ``None``.
+
+        Returns:
+            Whether it is firing, and nothing was told of it since.
+        """
         for scope in self._scopes.values():
-            if scope.phase in OPEN and fingerprint(scope) == name and acknowledge(scope):
+            if scope.phase not in OPEN or scope.told is None or fingerprint(scope) != name:
+                continue
+            if change in {None, alert_id(name, scope.told.changes - 1)} and acknowledge(scope):
                 self._touched.add(scope.name)
                 return True
         return False
@@ -107,6 +122,13 @@ class AlertPlane:
             self._waiting.setdefault(scope_name(anomaly), {}).setdefault(anomaly.ts_ms // _SLOT_MS, {})[anomaly.id] = (
                 anomaly
             )
+
+    def _weighed(self, anomaly: Anomaly) -> Anomaly:
+        """Let an anomaly below its node's level keep alerts open and no more."""
+        level = self.levels.get(anomaly.node_id)
+        if level is None or ratio(anomaly) >= level or sign_of(anomaly) == MEMBER_DOWN:
+            return anomaly
+        return msgspec.structs.replace(anomaly, severity=SEVERITIES[0])
 
     def _due(self, name: str) -> list[Anomaly]:
         slots = self._waiting[name]

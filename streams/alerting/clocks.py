@@ -5,13 +5,12 @@ Anomalies stop when all is well, so they cannot say that time passes: something 
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from statistics import median_low
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
 import structlog
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 from msgspec import Struct
 
 from streams.alerting.follower import Followed
@@ -23,6 +22,7 @@ __all__ = ["AnomalyClock", "Clock", "TelemetryClock", "WallClock"]
 log = structlog.get_logger("vigil.alerts")
 
 LAST_RECORDS: Final = 8
+SOLO: Final = 2  # of so few nodes nobody can tell whose clock is wrong
 READ_SECONDS: Final = 1.0
 
 Partition = tuple[str, int]
@@ -163,12 +163,12 @@ class TelemetryClock:
         return {(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
 
     def _read_times(self, offsets: dict[Partition, int]) -> None:
-        """Read the last records before these offsets; the lower median, so that one node's wrong clock is none."""
+        """Read the last records before these offsets."""
         if not offsets:
             return
         starts = [TopicPartition(*tp, max(0, offset - LAST_RECORDS)) for tp, offset in offsets.items()]
         self._consumer.assign(starts)
-        found: dict[Partition, list[int]] = defaultdict(list)
+        found: dict[Partition, dict[bytes, int]] = defaultdict(dict)
         left, deadline = set(offsets), time.monotonic() + READ_SECONDS
         while left and time.monotonic() < deadline:
             for message in self._consumer.consume(LAST_RECORDS * len(offsets), 0.02):
@@ -176,17 +176,26 @@ class TelemetryClock:
                 if topic is None or number is None or offset is None:
                     continue
                 if message.error() is None and offset < offsets[topic, number]:
-                    self._note(found[topic, number], message.value())
+                    self._note(found[topic, number], message)
                 if offset >= offsets[topic, number] - 1:  # an error is the end of the partition, behind the last one
                     left.discard((topic, number))
         self._consumer.unassign()
-        for tp, times in found.items():
-            self._times[tp] = max(self._times.get(tp, 0), median_low(times))
+        for tp, times in ((tp, times) for tp, times in found.items() if times):
+            self._times[tp] = max(self._times.get(tp, 0), _agreed(times.values()))
         for tp in left:  # not read in time: read again at the next look
             self._scored.pop(tp, None)
 
-    def _note(self, times: list[int], value: bytes | str | None) -> None:
+    def _note(self, times: dict[bytes, int], message: Message) -> None:
+        """Keep a node's newest time."""
         try:
-            times.append(self._decoder.decode(value or b"").ts_ms)
+            at_ms = self._decoder.decode(message.value() or b"").ts_ms
         except msgspec.MsgspecError:
             return  # a dead letter has no time
+        node = bytes(message.key() or b"")
+        times[node] = max(times.get(node, 0), at_ms)
+
+
+def _agreed(times: Collection[int]) -> int:
+    """Return the newest time, or the second where there are three nodes and more: one wrong clock is no time."""
+    newest = sorted(times, reverse=True)
+    return newest[1] if len(newest) > SOLO else newest[0]

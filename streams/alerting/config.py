@@ -20,6 +20,7 @@ class SinksConfig:
         expire_s: and ends there by itself when it was not told again for so long.
         timeout_s: longest wait for an answer.
         retry_s: longest wait before an unreachable sink is tried again; the first waits are shorter.
+        mirror_silences: whether Alertmanager gets vigil's silences.
         runbooks: put in front of an alert's runbook to make its link.
         dashboard: link with ``{cluster}``, ``{node}``, ``{from_ms}`` and ``{to_ms}`` in it; no link when empty.
     """
@@ -31,6 +32,7 @@ class SinksConfig:
     expire_s: float = 300.0
     timeout_s: float = 10.0
     retry_s: float = 30.0
+    mirror_silences: bool = True
     runbooks: str = ""
     dashboard: str = ""
 

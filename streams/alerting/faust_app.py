@@ -5,7 +5,6 @@ Imported only where the alert service runs: Faust is an extra, and slow to impor
 
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import faust
@@ -18,7 +17,7 @@ from streams.config import KafkaConfig
 from streams.errors import StreamsConfigError
 from streams.kafka import client_properties
 
-__all__ = ["Names", "make_app", "make_topic"]
+__all__ = ["make_app", "make_topic"]
 
 SESSION_PARTS: Final = 4  # heartbeats a session
 LARGEST_BYTES: Final = 64 * 1024 * 1024  # before compression; the topic bounds it afterwards
@@ -57,23 +56,13 @@ class _CommittedTransport(Transport):
     Consumer = _CommittedConsumer
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Topics of the service, and how many partitions the anomalies have.
-
-    Attributes:
-        anomalies, alerts, state: names.
-        partitions: of ``anomalies``, and so of ``state``.
-    """
-
-    anomalies: str
-    alerts: str
-    state: str
-    partitions: int
-
-
-def make_app(kafka: KafkaConfig, config: AlertingConfig, names: Names) -> faust.App:
+def make_app(kafka: KafkaConfig, config: AlertingConfig, partitions: int) -> faust.App:
     """Make an application that creates no topic, keeps its table in memory, and has no web server.
+
+    Args:
+        kafka: where, and as whom.
+        config: its group and instance.
+        partitions: of the anomalies and of the table.
 
     Raises:
         StreamsConfigError: a property of Kafka's client that Faust's cannot be given.
@@ -98,7 +87,7 @@ def make_app(kafka: KafkaConfig, config: AlertingConfig, names: Names) -> faust.
         stream_wait_empty=True,
         topic_allow_declare=False,
         topic_disable_leader=True,
-        topic_partitions=names.partitions,
+        topic_partitions=partitions,
         web_enabled=False,
     )
     app.transport = _CommittedTransport([URL(one) for one in broker.split(";")], app)

@@ -55,6 +55,7 @@ class Ledger:
 
     def __init__(self, policy: Policy | None = None) -> None:
         self._policy = policy
+        self._levels: Mapping[str, float] = {}
         self._held: dict[int, _Held] = {}
         self._changes: dict[int, list[Alert]] = {}
         self._decoder = msgspec.json.Decoder(Anomaly)
@@ -86,6 +87,7 @@ class Ledger:
         """
         self._held = {number: _Held(AlertPlane(self._policy)) for number in ends}
         self._changes = {}
+        self.weigh(self._levels)
         unsent = Writes()
         for key, value in sorted(rows.items()):
             row = decode_row(value)
@@ -132,6 +134,16 @@ class Ledger:
             if changes:
                 self._changes.setdefault(number, []).extend(changes)
         return len(ready) == len(self._held)
+
+    def weigh(self, levels: Mapping[str, float]) -> None:
+        """Take over the levels from which nodes open alerts."""
+        self._levels = levels
+        for held in self._held.values():
+            held.plane.levels = levels
+
+    def acknowledge(self, fingerprint: str, change: str) -> bool:
+        """Say that a person has an alert, as of a change; whether that makes a difference."""
+        return any(held.plane.acknowledge(fingerprint, change) for held in self._held.values())
 
     def writes(self) -> Writes:
         """Return all that changed since the last call."""

@@ -39,6 +39,7 @@ class AlertMetrics:
         self.event_time = Gauge(
             "vigil_alerts_event_time_seconds", "Event time up to which all is decided, Unix epoch.", registry=registry
         )
+        self.looks = Counter("vigil_alerts_clock_looks_total", "Looks at the clock.", registry=registry)
         self.write = Histogram(
             "vigil_alerts_write_seconds",
             "From a decision until its rows and alerts are in Kafka.",

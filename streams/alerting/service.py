@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -14,36 +12,43 @@ from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
 from detectors.alerts import Policy
-from schemas.codec import encode
-from schemas.topics import ALERTS, ALERTS_STATE, ANOMALIES
+from streams.alerting.alertmanager import Alertmanager
 from streams.alerting.config import AlertingConfig
-from streams.alerting.faust_app import Names, make_app, make_topic
-from streams.alerting.ledger import Ledger, Writes
+from streams.alerting.controls import Controls, ControlsReader
+from streams.alerting.delivery import Delivery
+from streams.alerting.faust_app import make_app, make_topic
+from streams.alerting.health import ServiceHealth
+from streams.alerting.ledger import Ledger
 from streams.alerting.metrics import AlertMetrics
+from streams.alerting.names import Names, count_partitions, names_of
+from streams.alerting.redis_alerts import RedisAlerts
+from streams.alerting.sinks import Sink
 from streams.alerting.timekeeper import Timekeeper, Timing
-from streams.config import KafkaConfig
-from streams.errors import StreamsConfigError
-from streams.http import HealthServer, Probe
-from streams.topics import admin_client
+from streams.alerting.webhook import Webhook
+from streams.alerting.writer import Writer
+from streams.config import KafkaConfig, RedisConfig
+from streams.errors import WorkerFatal
+from streams.http import HealthServer
+from streams.redis_client import async_redis_client
 
-__all__ = ["AlertService", "run"]
+__all__ = ["AlertService"]
 
 log = structlog.get_logger("vigil.alerts")
 
 TOPIC_PAUSE_SECONDS: Final = 1.0
-STOP_SECONDS: Final = 20.0
 LOOK_SECONDS: Final = 5.0
-ANSWER_SECONDS: Final = 5.0
+LAST_WORDS_SECONDS: Final = 5.0
 
 T = TypeVar("T")
 
 
 class AlertService:
-    """One instance of the alert service. ``run`` it once.
+    """One instance of the alert service. Make it on the event loop, ``run`` it once.
 
     Args:
         kafka: where, as whom, and the names of topics.
         config: how.
+        redis: where the view of alerts is kept; none when ``None``.
         policy: of alerts.
         registry: where the metrics go; one of its own when ``None``.
 
@@ -55,21 +60,21 @@ class AlertService:
         self,
         kafka: KafkaConfig,
         config: AlertingConfig,
+        redis: RedisConfig | None = None,
         *,
         policy: Policy | None = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
-        self._kafka, self._config = kafka, config
+        self._kafka, self._config, self._redis = kafka, config, redis
         self.metrics = AlertMetrics(registry or CollectorRegistry())
         self._ledger = Ledger(policy)
         self._inbox: asyncio.Queue[Any] = asyncio.Queue(2 * config.batch_max)
         self._lock = asyncio.Lock()
         self._stop = asyncio.Event()
         self._timing: Timing | None = None
-        self._beat = time.monotonic()
-        self._restored = False
         self._looked = 0.0
         self._thread = ThreadPoolExecutor(1, "alert-clock")
+        self._health = ServiceHealth(config.healthy_s, self._facts)
         self._server: HealthServer | None = None
 
     def stop(self) -> None:
@@ -88,21 +93,33 @@ class AlertService:
         if names is None:
             return
         keeper = Timekeeper(self._kafka, self._config, names.anomalies)
+        reader = ControlsReader(self._kafka, names.controls)
+        controls = await self._in_thread(reader.read_all)
+        self._ledger.weigh(controls.levels())
         app = self._assemble(names, keeper)
+        deliveries = [
+            Delivery(one, self._kafka, self._config, names.alerts, controls=controls, metrics=self.metrics)
+            for one in self._sinks()
+        ]
         log.info("starting", clock=self._config.clock, group=self._config.group_id, partitions=names.partitions)
         await app.start()
-        tasks = [asyncio.create_task(one) for one in (self._work(), self._keep_time(keeper))]
-        asked = asyncio.create_task(self._stop.wait())
-        crashed = asyncio.create_task(app.wait_until_stopped())
-        done, _ = await asyncio.wait([*tasks, asked, crashed], return_when=asyncio.FIRST_COMPLETED)
+        work, timing = asyncio.create_task(self._work()), asyncio.create_task(self._keep_time(keeper, reader))
+        telling = [asyncio.create_task(one.run()) for one in deliveries]
+        asked, crashed = asyncio.create_task(self._stop.wait()), asyncio.create_task(app.wait_until_stopped())
+        done, _ = await asyncio.wait([work, timing, *telling, asked, crashed], return_when=asyncio.FIRST_COMPLETED)
         for one in done - {asked}:
             one.result()
-            raise app.crash_reason or RuntimeError("Faust ended by itself")
-        tasks[1].cancel()
-        await app.stop()
-        tasks[0].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            raise WorkerFatal(f"Faust ended by itself: {app.crash_reason!r}")
+        timing.cancel()
+        await app.stop()  # waits until what was collected is written and its offsets are committed
+        work.cancel()
+        for delivery in deliveries:
+            delivery.stop()
+        if telling:
+            await asyncio.wait(telling, timeout=LAST_WORDS_SECONDS)
+        await asyncio.gather(work, timing, return_exceptions=True)
         await self._in_thread(keeper.close)
+        await self._in_thread(reader.close)
         log.info("stopped", anomalies=self._ledger.taken)
 
     def close(self) -> None:
@@ -111,11 +128,20 @@ class AlertService:
             self._server.close()
         self._thread.shutdown(wait=False)
 
+    def _sinks(self) -> Iterator[Sink]:
+        sinks = self._config.sinks
+        for url in sinks.alertmanagers:
+            yield Alertmanager(url, sinks)
+        for url in sinks.webhooks:
+            yield Webhook(url, sinks)
+        if self._redis is not None:
+            yield RedisAlerts(self._redis, async_redis_client(self._redis))
+
     def _assemble(self, names: Names, keeper: Timekeeper) -> Any:
-        app = make_app(self._kafka, self._config, names)
+        app = make_app(self._kafka, self._config, names.partitions)
         state = make_topic(app, names.state, names.partitions)
-        self._table = app.Table("alerts", changelog_topic=state, key_type=bytes, value_type=bytes)
-        self._alerts = make_topic(app, names.alerts)
+        table = app.Table("alerts", changelog_topic=state, key_type=bytes, value_type=bytes)
+        self._writer = Writer(table, make_topic(app, names.alerts), names.alert_partitions, self.metrics)
 
         async def collect(stream: Any) -> None:
             async for event in stream.noack().events():
@@ -126,28 +152,22 @@ class AlertService:
             await self._restore(await self._in_thread(lambda: keeper.follower.ends(assigned)))
 
         app.agent(make_topic(app, names.anomalies, names.partitions), name="anomalies")(collect)
-        self._on_restored = app.on_rebalance_complete.connect(restored, weak=False)
+        app.on_rebalance_complete.connect(restored, weak=False)
         return app
 
     async def _restore(self, ends: dict[int, int]) -> None:
         async with self._lock:
-            unsent = self._ledger.assign(ends, dict(self._table.data.items()))
+            unsent = self._ledger.assign(ends, self._writer.rows())
             if unsent.alerts:
                 log.warning("publishing what a crash may have left unpublished", alerts=len(unsent.alerts))
-            await self._write(unsent)
-            self._restored = True
+            await self._writer.write(unsent)
+        self._health.waiting = ""
         log.info("partitions", held=sorted(ends))
 
     async def _work(self) -> None:
-        """Take in anomalies, batch by batch; Faust commits a batch's offsets after it is written."""
+        """Take in anomalies, batch by batch; a batch's offsets are committed after it is written, never before."""
         while True:
-            events = [await self._inbox.get()]
-            deadline = time.monotonic() + self._config.linger_s
-            while len(events) < self._config.batch_max and (left := deadline - time.monotonic()) > 0:
-                try:
-                    events.append(await asyncio.wait_for(self._inbox.get(), left))
-                except TimeoutError:
-                    break
+            events = await self._collect()
             async with self._lock:
                 held = [each for each in events if each.message.partition in self._ledger.partitions]
                 for each in held:
@@ -156,9 +176,23 @@ class AlertService:
             for each in held:
                 each.ack()
 
-    async def _keep_time(self, keeper: Timekeeper) -> None:
-        """Let event time pass, also while no anomaly comes."""
-        away = False
+    async def _collect(self) -> list[Any]:
+        events = [await self._inbox.get()]
+        deadline = time.monotonic() + self._config.linger_s
+        while len(events) < self._config.batch_max:
+            if not self._inbox.empty():
+                events.append(self._inbox.get_nowait())
+                continue
+            left = deadline - time.monotonic()
+            try:
+                events.append(await asyncio.wait_for(self._inbox.get(), max(0.0, left)))
+            except TimeoutError:
+                break
+        return events
+
+    async def _keep_time(self, keeper: Timekeeper, reader: ControlsReader) -> None:
+        """Let event time pass, also while no anomaly comes, and heed what people say."""
+        away, heeded = False, -1
         while True:
             try:
                 self._timing = await self._in_thread(keeper.read) or self._timing
@@ -167,9 +201,14 @@ class AlertService:
                 if not away:
                     log.warning("event time stands still: waiting for Kafka", error=error.args[0].str())
                 away = True
+            await self._in_thread(reader.poll)
             async with self._lock:
+                if reader.controls.version != heeded and not self._health.waiting:
+                    heeded = reader.controls.version
+                    self._heed(reader.controls)
                 await self._pass_time()
-            self._beat = time.monotonic()
+            self._health.beat()
+            self.metrics.looks.inc()
             self._look()
             await asyncio.sleep(self._config.tick_s)
 
@@ -177,32 +216,14 @@ class AlertService:
         """Decide what can be decided and write what changed; the caller holds the lock."""
         if self._timing is not None and self._ledger.advance(self._timing.now_ms, self._timing.needed):
             self.metrics.event_time.set(self._timing.now_ms / 1000)
-        await self._write(self._ledger.writes())
+        await self._writer.write(self._ledger.writes())
 
-    async def _write(self, writes: Writes) -> None:
-        """Write rows, then alerts, then the rows without them; each is in Kafka before the next begins."""
-        if not writes.rows and not writes.alerts:
-            return
-        with self.metrics.write.time():
-            await self._write_rows(writes.rows)
-            sent = [await self._alerts.send(key=one.fingerprint.encode(), value=encode(one)) for one in writes.alerts]
-            await asyncio.gather(*sent)
-            await self._write_rows(writes.settled)
-        self.metrics.published(writes.alerts)
-        for one in writes.alerts:
-            log.info(
-                "alert", status=one.status, severity=one.severity, summary=one.summary, fingerprint=one.fingerprint
-            )
-
-    async def _write_rows(self, rows: Sequence[tuple[int, bytes, bytes | None]]) -> None:
-        written: list[Awaitable[Any]] = []
-        for partition, key, value in rows:
-            if value is None:
-                self._table.data.pop(key, None)
-            else:
-                self._table.data[key] = value
-            written.append(self._table.send_changelog(partition, key, value))
-        await asyncio.gather(*written)
+    def _heed(self, controls: Controls) -> None:
+        """Take over levels and acknowledgements; one of a change that is not the newest makes no difference."""
+        self._ledger.weigh(controls.levels())
+        for one in controls.acknowledgements():
+            if self._ledger.acknowledge(one.fingerprint, one.change):
+                log.info("acknowledged", alert=one.fingerprint, by=one.by, comment=one.comment)
 
     def _look(self) -> None:
         ledger = self._ledger
@@ -217,97 +238,31 @@ class AlertService:
 
     async def _wait_for_topics(self) -> Names | None:
         """Wait until the topics exist; ``None`` when asked to stop before."""
-        anomalies = self._kafka.topic("anomalies", ANOMALIES.name)
-        alerts = self._kafka.topic("alerts", ALERTS.name)
-        state = self._kafka.topic("alerts-state", ALERTS_STATE.name)
         said = ""
         while not self._stop.is_set():
-            counts = await self._in_thread(self._count_partitions)
-            missing = [name for name in (anomalies, alerts, state) if not counts.get(name)]
-            if not missing:
-                if counts[state] != counts[anomalies]:
-                    raise StreamsConfigError(
-                        f"topic {state} has {counts[state]} partitions and {anomalies} {counts[anomalies]}: they must "
-                        f"have as many, delete {state} and run vigil topics create"
-                    )
-                return Names(anomalies, alerts, state, counts[anomalies])
-            waiting = f"topics do not exist: {', '.join(missing)}" if counts else "waiting for Kafka"
-            if waiting != said:
-                log.error(waiting, fix="vigil topics create") if counts else log.warning(waiting)
-            said = waiting
-            self._beat = time.monotonic()
+            names = names_of(self._kafka, await self._in_thread(lambda: count_partitions(self._kafka)))
+            if isinstance(names, Names):
+                return names
+            if names != said:
+                log.error(names, fix="vigil doctor says what is wrong; vigil topics create makes topics")
+            said = names
+            self._health.beat()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), TOPIC_PAUSE_SECONDS)
         return None
 
-    def _count_partitions(self) -> dict[str, int]:
-        try:
-            topics = admin_client(self._kafka).list_topics(timeout=ANSWER_SECONDS).topics
-        except KafkaException:
-            return {}
-        return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
-
     def _serve(self) -> None:
-        if self._config.http_port is None:
-            return
-        self._server = HealthServer(
-            self._config.http_host,
-            self._config.http_port,
-            registry=self.metrics.registry,
-            healthy=self._healthy,
-            ready=self._ready,
-        )
-        self._server.start()
+        config, health = self._config, self._health
+        if config.http_port is not None:
+            self._server = HealthServer(
+                config.http_host,
+                config.http_port,
+                registry=self.metrics.registry,
+                healthy=health.healthy,
+                ready=health.ready,
+            )
+            self._server.start()
 
-    def _healthy(self) -> Probe:
-        age = time.monotonic() - self._beat
-        facts = {"seconds_since_turn": round(age, 3)}
-        if age > self._config.healthy_s:
-            return Probe(False, (f"the service has not turned for {age:.0f} s",), facts)
-        return Probe(True, (), facts)
-
-    def _ready(self) -> Probe:
-        reasons = list(self._healthy().reasons)
-        if not self._restored:
-            reasons.append("what is remembered of alerts is not back yet")
-        event_ms = self._timing.now_ms if self._timing is not None else None
-        facts = {"partitions": sorted(self._ledger.partitions), "event_time_ms": event_ms}
-        return Probe(not reasons, tuple(reasons), facts)
-
-
-def run(make: Callable[[], AlertService]) -> int:
-    """Run a service in the main thread until SIGTERM or SIGINT.
-
-    Args:
-        make: makes it, on the event loop.
-
-    Returns:
-        Exit status 0 after a clean stop. When it cannot go on, or does not stop in time, the process ends with status 1
-        on the spot: nothing that was not written may be committed.
-    """
-
-    async def main() -> None:
-        service, loop = make(), asyncio.get_running_loop()
-
-        def ask() -> None:
-            service.stop()
-            loop.call_later(STOP_SECONDS, _end, "it did not stop in time")
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, ask)
-        try:
-            await service.run()
-        except StreamsConfigError:
-            raise
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the process has to end here
-            _end(f"{type(error).__name__}: {error}")
-        finally:
-            service.close()
-
-    asyncio.run(main())
-    return 0
-
-
-def _end(reason: str) -> None:
-    log.critical("the alert service cannot go on", reason=reason)
-    os._exit(1)
+    def _facts(self) -> Iterator[tuple[str, Any]]:
+        yield "partitions", sorted(self._ledger.partitions)
+        yield "event_time_ms", None if self._timing is None else self._timing.now_ms

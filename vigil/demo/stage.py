@@ -68,7 +68,8 @@ class WorkerProcess:
         log: Path,
         command: Sequence[str] = ("worker",),
     ) -> None:
-        self._url = f"http://{HOST}:{port}"
+        self.url = f"http://{HOST}:{port}"
+        """Where it serves metrics and health."""
         self._name = "the worker" if command[0] == "worker" else f"vigil {' '.join(command)}"
         self._log = log
         with log.open("wb") as out:
@@ -82,15 +83,15 @@ class WorkerProcess:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self) -> None:
-        """Wait until it has partitions. Raises ``ServiceError`` when it ends or takes too long."""
-        deadline = time.monotonic() + READY_SECONDS
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Wait until it has partitions. Raises ``ServiceError`` when it ends or takes longer."""
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.check()
             if self._get("/readyz") is not None:
                 return
             time.sleep(POLL_SECONDS)
-        raise ServiceError(f"{self._name} was not ready within {READY_SECONDS:g} s: {self._last_words()}")
+        raise ServiceError(f"{self._name} was not ready within {seconds:g} s: {self._last_words()}")
 
     def check(self) -> None:
         """Raise ``ServiceError`` when the process has ended."""
@@ -106,6 +107,16 @@ class WorkerProcess:
                 totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
         return totals
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """Ask it to finish its batch and leave; kill it when it does not."""
         with contextlib.suppress(ProcessLookupError):
@@ -118,7 +129,7 @@ class WorkerProcess:
 
     def _get(self, path: str) -> str | None:
         try:
-            with urllib.request.urlopen(self._url + path, timeout=HTTP_SECONDS) as answer:  # noqa: S310 - our own worker
+            with urllib.request.urlopen(self.url + path, timeout=HTTP_SECONDS) as answer:  # noqa: S310 - our own worker
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError):  # not listening yet, or 503: not ready
             return None

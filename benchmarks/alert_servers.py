@@ -1,0 +1,224 @@
+"""Servers that a drill of the alert service can stop and start: Alertmanager, a receiver of posts, Apache Kafka."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from vigil.embedded import HOST, free_ports
+
+__all__ = ["PATIENCE_SECONDS", "AlertmanagerServer", "ApacheBroker", "HookServer", "ServerMissingError", "wait_until"]
+
+LAUNCHER: Final = Path(__file__).resolve().parents[2] / "shared" / "kafka" / "start"
+PATIENCE_SECONDS: Final = 180.0
+_ROUTES: Final = """route:
+  receiver: hook
+  group_by: [cluster]
+  group_wait: 1s
+  group_interval: 2s
+  repeat_interval: 4h
+receivers:
+  - name: hook
+    webhook_configs: [{{url: "{url}", send_resolved: true, max_alerts: 0}}]
+"""
+
+
+class ServerMissingError(Exception):
+    """A server is not installed here: the message says which and how to get it."""
+
+
+def wait_until(condition: Callable[[], Any], what: str, *, timeout: float = PATIENCE_SECONDS) -> float:
+    """Wait for a condition; returns the seconds it took. Raises ``TimeoutError`` when it does not come true."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > timeout:
+            raise TimeoutError(f"waited {timeout:g} s in vain for {what}")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+class _Process:
+    """A server of its own process, on a port of its own, that can be stopped and started again."""
+
+    def __init__(self) -> None:
+        [self.port] = free_ports(1)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """Return what runs it."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether it does its work."""
+        raise NotImplementedError
+
+    def start(self) -> Self:
+        """Start it and wait until it answers."""
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(self.command(), stdout=quiet, stderr=quiet, start_new_session=True)
+        wait_until(self.answers, self.command()[0])
+        return self
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it; does nothing when it does not run."""
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(number)
+            process.wait(30)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class AlertmanagerServer(_Process):
+    """Debian's prometheus-alertmanager, alone.
+
+    Args:
+        directory: for its data and configuration.
+        hook: where it sends notifications; nowhere when ``None``.
+    """
+
+    def __init__(self, directory: Path, hook: str | None = None) -> None:
+        super().__init__()
+        if shutil.which("prometheus-alertmanager") is None:
+            raise ServerMissingError("no prometheus-alertmanager: install Debian's package of that name")
+        self.url = f"http://{HOST}:{self.port}"
+        self._directory = directory
+        self._config = directory / "alertmanager.yml"
+        nowhere = "route: {receiver: nobody, group_by: [cluster]}\nreceivers: [{name: nobody}]\n"
+        self._config.write_text(nowhere if hook is None else _ROUTES.format(url=hook))
+
+    def command(self) -> list[str]:
+        """Return what runs it."""
+        return [
+            "prometheus-alertmanager",
+            f"--config.file={self._config}",
+            f"--storage.path={self._directory / 'data'}",
+            f"--web.listen-address={HOST}:{self.port}",
+            "--cluster.listen-address=",
+        ]
+
+    def answers(self) -> bool:
+        """Whether it is ready."""
+        try:
+            return bool(urllib.request.urlopen(f"{self.url}/-/ready", timeout=2).status == 200)  # noqa: S310 - our own
+        except OSError:
+            return False
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return the alerts it has that are not over."""
+        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=5) as answer:  # noqa: S310 - our own
+            return list(json.load(answer))
+
+    def tool(self, *arguments: str) -> str:
+        """Run amtool against it and return what it prints."""
+        return subprocess.run(
+            ["amtool", *arguments, f"--alertmanager.url={self.url}"], capture_output=True, text=True, check=True
+        ).stdout
+
+
+class HookServer:
+    """A receiver of posts that keeps them; it can refuse, and go away and come back on the same port."""
+
+    def __init__(self) -> None:
+        [self.port] = free_ports(1)
+        self.url = f"http://{HOST}:{self.port}/hook"
+        self.status = 200
+        self.posts: list[tuple[dict[str, str], bytes]] = []
+        self._server: ThreadingHTTPServer | None = None
+
+    def start(self) -> Self:
+        """Begin to answer."""
+        handler = type("Handler", (_Hook,), {"owner": self})
+        self._server = ThreadingHTTPServer((HOST, self.port), handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """Go away."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Hook(BaseHTTPRequestHandler):
+    owner: ClassVar[HookServer]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.owner.status == 200:
+            self.owner.posts.append((dict(self.headers), body))
+        self.send_response(self.owner.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class's name
+        """Say nothing."""
+
+
+class ApacheBroker(_Process):
+    """One Apache Kafka from ``../shared/kafka``; the port behind its own is the controller's."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        if not LAUNCHER.is_file() or shutil.which("java") is None:
+            raise ServerMissingError(f"no Apache Kafka at {LAUNCHER}, or no Java 17: give one, --kafka HOST:PORT")
+        self._directory = directory
+        while not _is_free(self.port + 1):
+            [self.port] = free_ports(1)
+        os.environ.setdefault("KAFKA_HEAP", "320m")
+
+    @property
+    def bootstrap(self) -> str:
+        """Its address."""
+        return f"{HOST}:{self.port}"
+
+    def command(self) -> list[str]:
+        """Return what runs it."""
+        return [str(LAUNCHER), str(self._directory), str(self.port)]
+
+    def answers(self) -> bool:
+        """Whether it lists its cluster."""
+        try:
+            socket.create_connection((HOST, self.port), timeout=0.2).close()
+            admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+            return bool(admin.list_topics(timeout=5.0).brokers)
+        except (OSError, KafkaException):
+            return False
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind((HOST, port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,76 @@
+"""The alerts in Redis, for `vigil alerts list` and whoever wants a view of them; Kafka is the truth.
+
+``alert:FINGERPRINT`` holds an alert as JSON, ``alerts:open`` the fingerprints of the open ones by when they began,
+``alerts:controls`` what people said, by its key. All have the prefix of the deployment; alerts lapse, open ones are
+written again before they do.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from schemas.codec import encode
+from schemas.outputs import Alert
+from streams.alerting.controls import Controls
+from streams.alerting.sinks import SinkAwayError
+from streams.config import RedisConfig
+
+__all__ = ["CONTROLS", "OPEN", "RedisAlerts", "alert_key"]
+
+OPEN: Final = "alerts:open"
+CONTROLS: Final = "alerts:controls"
+
+
+def alert_key(fingerprint: str) -> str:
+    """Key of an alert, behind the prefix."""
+    return f"alert:{fingerprint}"
+
+
+class RedisAlerts:
+    """The view in Redis as a sink.
+
+    Args:
+        config: where, and for how long.
+        client: of that Redis.
+    """
+
+    name: Final = "redis"
+    most: Final = 100
+    wants_all: Final = True
+    takes_silenced: Final = True
+
+    def __init__(self, config: RedisConfig, client: Redis) -> None:
+        self._config, self._client = config, client
+        self.resend_s = config.ttl_s / 3
+
+    async def tell(self, session: aiohttp.ClientSession, alerts: Sequence[Alert]) -> None:  # noqa: ARG002 -- a Sink
+        """Write the newest state of some alerts."""
+        prefix = self._config.key_prefix
+        try:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for alert in alerts:
+                    pipeline.set(f"{prefix}{alert_key(alert.fingerprint)}", encode(alert), ex=self._config.ttl_s)
+                    if alert.status == "firing":
+                        pipeline.zadd(f"{prefix}{OPEN}", {alert.fingerprint: alert.started_ms})
+                    else:
+                        pipeline.zrem(f"{prefix}{OPEN}", alert.fingerprint)
+                await pipeline.execute()
+        except RedisError as error:
+            raise SinkAwayError(str(error)) from error
+
+    async def tell_controls(self, session: aiohttp.ClientSession, controls: Controls) -> None:  # noqa: ARG002 -- a Sink
+        """Write what people said."""
+        key = f"{self._config.key_prefix}{CONTROLS}"
+        fields: dict[Any, Any] = {name: msgspec.json.encode(one) for name, one in controls.all().items()}
+        try:
+            async with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.delete(key)
+                if fields:
+                    pipeline.hset(key, mapping=fields)
+                await pipeline.execute()
+        except RedisError as error:
+            raise SinkAwayError(str(error)) from error

@@ -1,0 +1,129 @@
+"""What is written of alerts, and what a crash between two writes costs: nothing."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from alert_samples import START_MS, flagged
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.alerts import AlertPlane
+from schemas.codec import encode
+from schemas.outputs import Alert, Anomaly
+from streams.alerting.ledger import Ledger, Writes
+from streams.alerting.rows import decode_row
+
+Log = list[tuple[int, bytes]]
+END_S = 1_000
+
+FAULT = [flagged(f"n{member}", second) for second in range(8) for member in range(3)]
+AGAIN = [flagged("n0", 40 + second) for second in range(5)]
+
+
+def numbered(anomalies: list[Anomaly]) -> Log:
+    return [(offset, encode(anomaly)) for offset, anomaly in enumerate(anomalies)]
+
+
+class Kafka:
+    """What was written, and a budget of writes after which the service is gone."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+        self.alerts: list[bytes] = []
+
+    def write(self, writes: Writes, budget: Iterator[int]) -> None:
+        for _, key, value in writes.rows:
+            self._row(key, value, budget)
+        for alert in writes.alerts:
+            next(budget)
+            self.alerts.append(encode(alert))
+        for _, key, value in writes.settled:
+            self._row(key, value, budget)
+
+    def _row(self, key: bytes, value: bytes | None, budget: Iterator[int]) -> None:
+        next(budget)
+        self.rows.pop(key, None)
+        if value is not None:
+            self.rows[key] = value
+
+
+def serve(kafka: Kafka, log: Log, committed: int, budget: Iterator[int]) -> int:
+    """Run a service over the log from an offset, a batch of five at a time; returns how far it came."""
+    ledger = Ledger()
+    try:
+        kafka.write(ledger.assign({0: len(log)}, kafka.rows), budget)
+        for first in range(committed, len(log), 5):
+            for offset, value in log[first : first + 5]:
+                ledger.take(0, offset, value)
+            ledger.advance(START_MS + 1_000 * first // 3 - 2_000, {})
+            kafka.write(ledger.writes(), budget)
+            committed = min(first + 5, len(log))
+        ledger.advance(START_MS + END_S * 1_000, {0: len(log) - 1})
+        kafka.write(ledger.writes(), budget)
+    except StopIteration:
+        return committed
+    return len(log)
+
+
+def undisturbed(anomalies: list[Anomaly]) -> list[bytes]:
+    plane = AlertPlane()
+    for anomaly in anomalies:
+        plane.observe(anomaly)
+    return [encode(one) for one in plane.advance(START_MS + END_S * 1_000)]
+
+
+@given(st.lists(st.integers(0, 12), max_size=12))
+@settings(deadline=None, max_examples=200)
+def test_whatever_a_crash_leaves_unwritten_the_alerts_are_those_of_no_crash_and_repeats_the_same_bytes(
+    lives: list[int],
+) -> None:
+    kafka, log, committed = Kafka(), numbered(FAULT + AGAIN), 0
+    for writes in lives:
+        committed = serve(kafka, log, committed, iter(range(writes)))
+    serve(kafka, log, committed, itertools.count())
+    assert list(dict.fromkeys(kafka.alerts)) == undisturbed(FAULT + AGAIN)
+
+
+def test_a_clean_life_repeats_nothing_and_forgets_what_is_over() -> None:
+    kafka = Kafka()
+    serve(kafka, numbered(FAULT), 0, itertools.count())
+    assert kafka.alerts == undisturbed(FAULT)
+    assert not kafka.rows
+
+
+def test_a_crash_between_row_and_alert_leaves_the_alert_in_the_row() -> None:
+    kafka = Kafka()
+    serve(kafka, numbered(FAULT), 0, iter(range(5)))
+    told: list[tuple[Alert, ...]] = [decode_row(row).unsent for row in kafka.rows.values()]
+    unsent = Ledger().assign({0: 24}, kafka.rows)
+    assert [encode(one) for one in unsent.alerts] == [encode(one) for rows in told for one in rows]
+
+
+def test_time_passes_where_all_before_it_is_in_and_nowhere_else() -> None:
+    ledger = Ledger()
+    ledger.assign({0: 3, 1: 3}, {})
+    ledger.take(0, 2, encode(flagged("n0", 1)))
+    assert not ledger.advance(START_MS + 10_000, {0: 2, 1: 2})
+    ledger.take(1, 2, encode(flagged("m0", 1, cluster="etcd-b")))
+    assert ledger.advance(START_MS + 10_000, {0: 2, 1: 2})
+
+
+def test_rows_of_an_earlier_topic_keep_their_alert_and_lose_their_offset() -> None:
+    before = Ledger()
+    before.assign({0: 100}, {})
+    for place, anomaly in enumerate(FAULT[:9]):
+        before.take(0, 90 + place, encode(anomaly))
+    before.advance(START_MS + 3_000, {})
+    rows = {key: value for _, key, value in before.writes().settled if value is not None}
+    after = Ledger()
+    after.assign({0: 1}, rows)
+    after.take(0, 0, encode(FAULT[9]))
+    assert (after.taken, after.repeated) == (1, 0)
+    after.advance(START_MS + END_S * 1_000, {0: 0})
+    assert [one.status for one in after.writes().alerts] == ["resolved"]
+
+
+def test_a_row_of_another_version_is_refused() -> None:
+    with pytest.raises(ValueError, match="version 2"):
+        decode_row(b'{"partition":0,"offset":0,"saved":{},"v":2}')
