@@ -61,7 +61,8 @@ def compare_reliability(
         incidents: reported incidents, a JSON object a line.
         artefact: folder of a trained artefact to measure as it is; the shipped one when ``None``.
         fit: train on the file instead, leaning on the shipped detector.
-        false_alarms: a node-day, that fitted thresholds may cost; they catch 98 % of the incidents when ``None``.
+        false_alarms: a node-day, that fitted thresholds may cost; when ``None`` ours has its default, and the others
+            catch 98 % of the incidents.
         say: told what is being done.
 
     Raises:

@@ -50,7 +50,7 @@ class Bench:
     window: int = 30
 
     def contenders(self) -> Iterator[Contender]:
-        """Fit and score one after another, the slowest first."""
+        """Fit and score one after another, the strongest first."""
         yield self._reference()
         complete, means = self._means()
         yield self._boosted_row(complete)

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def read_incidents(path: Path) -> list[Incident]:
         return [decoder.decode(line) for line in lines if line.strip()]
 
 
-def compare(
+def compare(  # noqa: PLR0913 - one parameter a choice
     rows: NodeRows,
     incidents: Iterable[Incident],
     *,
@@ -51,6 +52,8 @@ def compare(
     fit: bool = False,
     prior: ReliabilityDetector | None = None,
     rule: RecallTarget | AlarmBudget | None = None,
+    parts: Parts | None = None,
+    most: int | None = None,
     name: str = "",
 ) -> list[dict[str, Any]]:
     """Measure models and baselines on the test rows.
@@ -63,6 +66,8 @@ def compare(
         prior: what ours leans on in training.
         rule: threshold of everything fitted here. When ``None`` ours has its default, and the others the highest
             threshold that catches 98 % of the validation incidents.
+        parts: other parts of the rows, which are then in time order; ``split_by_time_and_node`` when ``None``.
+        most: contenders beside ours, the strongest first; all when ``None``.
         name: goes into ``file``.
 
     Returns:
@@ -71,19 +76,18 @@ def compare(
     """
     standing = current(incidents)
     rows = rows.in_time_order()
-    split = split_by_time_and_node(list(rows.node_ids), rows.ts_ms)
-    table = _Table(rows, label_rows(list(rows.node_ids), rows.ts_ms, standing), split.parts, name)
+    parts = parts or split_by_time_and_node(list(rows.node_ids), rows.ts_ms).parts
+    table = _Table(rows, label_rows(list(rows.node_ids), rows.ts_ms, standing), parts, name)
     results = []
     if detector is not None:
         results.append(table.of_detector(detector, fitted=False))
     if fit:
-        results.append(table.of_detector(train_reliability(rows, standing, rule=rule, prior=prior), fitted=True))
+        trained = train_reliability(rows, standing, rule=rule, prior=prior, parts=parts)
+        results.append(table.of_detector(trained, fitted=True))
     if fit or detector is not None:
-        bench = Bench(rows, table.labels, split.parts)
-        results += [
-            table.of_contender(each, rule or RecallTarget())
-            for each in (bench.contenders() if fit else bench.untrained())
-        ]
+        bench = Bench(rows, table.labels, parts)
+        others = bench.contenders() if fit else bench.untrained()
+        results += [table.of_contender(each, rule or RecallTarget()) for each in islice(others, most)]
     return results
 
 
@@ -153,6 +157,7 @@ class _Table:
 
 
 _FIGURES = (
+    "rows",
     "base_rate",
     "incidents",
     "incidents_caught",

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 TRAIN_UNTIL = 0.55
 VALIDATION_UNTIL = 0.70
+APART_MS = 3 * 3_600_000
+"""Time between what is learnt from and a test part in the middle of it: longer than most incidents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,33 @@ def split_by_time_and_node(node_ids: Sequence[str], ts_ms: NDArray[np.int64]) ->
     validation_until = first + VALIDATION_UNTIL * (last - first)
     parts = _parts(np.asarray(node_ids), ts_ms, held_out, train_until, validation_until)
     return Split(held_out, train_until, validation_until, parts)
+
+
+def rotate(node_ids: Sequence[str], ts_ms: NDArray[np.int64], group: int, test_from: float) -> Parts:
+    """Split rows otherwise: other nodes unseen, and the test part, 30 % of the time, anywhere.
+
+    Test = every node from the share ``test_from`` of the time on; validation = 15 % of the time beside it, before it
+    where there is as much; train = the rest, before and after. Both are three hours away from the test part.
+
+    Args:
+        node_ids: n node ids.
+        ts_ms: int64 (n,), event times.
+        group: 0 to 3; nodes at places group, group + 4, ... of the sorted ids are never trained on.
+        test_from: 0 to 0.7.
+
+    Raises:
+        ValueError: there are no rows, or a number is out of bounds.
+    """
+    if not len(ts_ms) or not 0 <= group <= 3 or not 0.0 <= test_from <= VALIDATION_UNTIL:
+        raise ValueError(f"rotate takes rows, a group of 0..3 and test_from of 0..0.7; not {group} and {test_from}")
+    unseen = np.isin(np.asarray(node_ids), sorted(set(node_ids))[group::4])
+    first, length = int(ts_ms.min()), int(np.ptp(ts_ms))
+    share, apart = (ts_ms - first) / max(length, 1), APART_MS / max(length, 1)
+    test_until, beside = test_from + 1.0 - VALIDATION_UNTIL, VALIDATION_UNTIL - TRAIN_UNTIL
+    before, after = share < test_from - apart, share > test_until + apart
+    near = before & (share >= test_from - beside) if test_from >= beside else after & (share <= test_until + beside)
+    known = (before | after) & ~unseen
+    return Parts(known & ~near, known & near, (share >= test_from) & (share <= test_until), unseen)
 
 
 def _parts(

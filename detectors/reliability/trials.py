@@ -70,8 +70,11 @@ TRIALS: tuple[Trial, ...] = (
     Trial("the reference recipe's trees", REFERENCE_RECIPE),
     Trial("trees of depth 6", Recipe(depth=6)),
     Trial("decided by the score alone", decision=None),
-    Trial("decided by two steps", decision=Decision(0, 0.0)),
-    Trial("decided by two steps, fall 1 over 8", decision=Decision(8, 1.0)),
+    Trial("decided by two steps", decision=Decision(2, 0, 0.0)),
+    Trial("decided by three steps", decision=Decision(3, 0, 0.0)),
+    Trial("decided by two steps, fall 2", decision=Decision(2, 14, 2.0)),
+    Trial("decided by three steps, fall 2", decision=Decision(3, 13, 2.0)),
+    Trial("decided by three steps, fall 4", decision=Decision(3, 13, 4.0)),
 )
 
 
@@ -123,8 +126,8 @@ class Trials:
         found, nodes = np.empty_like(margin), np.asarray(self.rows.node_ids)
         for node in np.unique(nodes).tolist():
             mine = np.flatnonzero(nodes == node)
-            padded = np.concatenate([np.full(decision.look_back + 1, LOWEST), margin[mine]])
-            earlier = np.lib.stride_tricks.sliding_window_view(padded, decision.look_back + 2)
+            padded = np.concatenate([np.full(decision.steps - 1, LOWEST), margin[mine]])
+            earlier = np.lib.stride_tricks.sliding_window_view(padded, decision.steps)
             found[mine] = decision.of_margins(earlier[:, ::-1])
         return found
 

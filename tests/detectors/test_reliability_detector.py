@@ -128,12 +128,13 @@ def test_scores_and_decisions_are_the_same_bits_in_any_batch(detector: Reliabili
     assert detector.score(batch.take(order), before[order]).tobytes() == whole[order].tobytes()
 
 
-def test_an_alarm_stands_for_two_steps_and_ends_when_the_score_falls() -> None:
-    decision = Decision(look_back=2, fall=1.0)
-    rising, single, steady, falling = [3.0, 2.0, -4.0, -4.0], [3.0, -4.0, -4.0, -4.0], [3.0] * 4, [1.0, 3.0, 4.0, 4.0]
-    assert decision.of_margins(np.array([rising, single, steady, falling])).tolist() == [2.0, -4.0, 3.0, -2.0]
-    with pytest.raises(ValueError, match="look_back 16"):
-        Decision(look_back=16)
+def test_an_alarm_stands_for_some_steps_and_ends_when_the_score_falls() -> None:
+    decision = Decision(agree=3, look_back=1, fall=1.0)
+    rising, double, steady, falling = [3.0, 2.0, 1.0, -4.0], [3.0, 3.0, -4.0, -4.0], [3.0] * 4, [1.0, 3.0, 4.0, 4.0]
+    assert decision.of_margins(np.array([rising, double, steady, falling])).tolist() == [1.0, -4.0, 3.0, -1.0]
+    for odd in ({"look_back": 15}, {"agree": 0}, {"fall": -1.0}):
+        with pytest.raises(ValueError, match="agree and look_back together at most 17"):
+            Decision(**odd)
 
 
 def test_what_is_flagged_is_what_is_decided(detector: ReliabilityDetector, windows: Windows) -> None:

@@ -14,7 +14,7 @@ from detectors.reliability.metrics import (
     expected_calibration_error,
     false_episodes,
 )
-from detectors.reliability.split import split_by_time_and_node
+from detectors.reliability.split import APART_MS, rotate, split_by_time_and_node
 from detectors.reliability.thresholds import AlarmBudget, RecallTarget, fit_threshold
 from schemas.metrics import Incident
 
@@ -123,3 +123,23 @@ def test_the_split_keeps_time_and_nodes_apart() -> None:
     assert ts_ms[parts.train].max() < ts_ms[parts.validation].min() < ts_ms[parts.test].min()
     assert set(node_ids[parts.test]) == set(names)
     assert (parts.train.sum(), parts.validation.sum(), parts.test.sum()) == (6 * 55, 6 * 15, 8 * 30)
+
+
+@pytest.mark.parametrize(("group", "test_from"), [(0, 0.7), (1, 0.4), (2, 0.1), (3, 0.0)])
+def test_a_rotation_keeps_them_apart_too_and_tests_other_nodes_at_other_times(group: int, test_from: float) -> None:
+    names = [f"n{place}" for place in range(8)]
+    node_ids = np.repeat(names, 5_000)
+    ts_ms = np.tile(START + np.arange(5_000, dtype=np.int64) * MINUTE, 8)
+    parts = rotate(node_ids.tolist(), ts_ms, group, test_from)
+    known = parts.train | parts.validation
+    assert not (parts.train & parts.validation).any()
+    assert not (known & (parts.test | parts.unseen)).any()
+    assert set(node_ids[parts.unseen]) == {names[group], names[group + 4]}
+    assert set(node_ids[parts.test]) == set(names)
+    assert parts.test.mean() == pytest.approx(0.3, abs=0.001)
+    tested = ts_ms[parts.test]
+    near = (ts_ms[known] > tested.min() - APART_MS) & (ts_ms[known] < tested.max() + APART_MS)
+    assert not near.any()
+    assert parts.validation.sum() == pytest.approx(6 * 0.15 * 5_000, abs=6 * 181)
+    with pytest.raises(ValueError, match=r"test_from of 0\.\.0\.7"):
+        rotate(node_ids.tolist(), ts_ms, group, 0.8)
