@@ -111,6 +111,7 @@ class Source:
         self._assigned: set[Partition] = set()
         self._revoked: set[Partition] = set()
         self._starts: dict[Partition, int] = {}
+        self._refused = ""
         self.state = SourceState(broker_up=False, lag={}, at=0.0)
         self._consumer = Consumer(
             {**properties, "stats_cb": self._on_statistics, "error_cb": self._on_error},
@@ -127,11 +128,18 @@ class Source:
         )
 
     def missing_topics(self, others: Iterable[str] = (), *, timeout: float = 5.0) -> list[str] | None:
-        """List the topics to read, and others, that do not exist; ``None`` when no broker answered in time."""
+        """List the topics to read, and others, that do not exist; ``None`` when no broker answered in time.
+
+        Raises:
+            WorkerFatal: the brokers refuse user or password; a file that holds them is read again at the next start.
+        """
         try:
             known = self._consumer.list_topics(timeout=timeout).topics
         except KafkaException as error:
             log.warning("waiting for Kafka", error=error.args[0].str())
+            self._consumer.poll(0)  # the client knows why
+            if self._refused:
+                raise WorkerFatal(f"Kafka refuses user or password: {self._refused}") from error
             return None
         if not self.state.at:  # the client says nothing about itself yet, and a broker has just answered
             self.state = replace(self.state, broker_up=True)
@@ -170,6 +178,14 @@ class Source:
         """Proof of membership for a transaction, ``None`` when this worker is no member (see ``Membership``)."""
         metadata = self._consumer.consumer_group_metadata()
         return metadata if self._consumer.memberid() else None
+
+    def commit(self, offsets: Sequence[TopicPartition]) -> None:
+        """Commit outside of a transaction: for publishing at least once, which a worker does not.
+
+        Raises:
+            KafkaException: the group does not take it, or did not answer.
+        """
+        self._consumer.commit(offsets=list(offsets), asynchronous=False)
 
     def rewind_to_committed(
         self, partitions: Mapping[Partition, int], *, stop: StopRequest, alive: Callable[[], None] = lambda: None
@@ -256,6 +272,8 @@ class Source:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             self.state = SourceState(broker_up=False, lag=self.state.lag, at=time.monotonic())
+        if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001
+            self._refused = error.str()
         log.warning("Kafka client", error=error.str(), code=error.name())
 
     def _on_statistics(self, text: str) -> None:

@@ -187,6 +187,10 @@ class Worker:
         """Fence earlier workers of the same name, wait for the topics, join the group."""
         health, last = self.monitor.health, None
         health.waiting = "waiting for Kafka"
+        # The consumer first: it hears why a broker refuses it, and raises where waiting is of no use.
+        while not self._stop.requested and self._source.missing_topics() is None:
+            health.beat()
+            self._stop.pause(TOPIC_PAUSE_SECONDS)
         self._publisher.open()
         while not self._stop.requested:
             missing = self._source.missing_topics(self._outputs.topics)

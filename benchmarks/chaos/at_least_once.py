@@ -49,7 +49,7 @@ class AtLeastOncePublisher(Publisher):
         if not isinstance(membership, Source):
             raise TypeError("at-least-once commits with the worker's own consumer")
         try:
-            membership._consumer.commit(offsets=list(offsets), asynchronous=False)  # noqa: SLF001 -- nothing else may
+            membership.commit(offsets)
         except KafkaException as error:
             raise BatchAbandonedError(error.args[0].str()) from error
         self._count("committed")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from confluent_kafka import Producer, TopicPartition
 from fleet_samples import Telemetry, fleet, offline, verdicts
 from rig import PARTITIONS, Rig, WorkerThread, wait_until
 
@@ -143,6 +144,24 @@ def test_a_batch_goes_back_to_what_the_group_has_committed(rig: Rig) -> None:
         read.clear()
         wait_until(lambda: has_all() or len(read) == 6, "the records once more")
         assert read == list(range(4, 10))
+
+
+def test_waiting_for_what_the_group_has_committed_ends_where_kafka_never_decides(
+    rig: Rig, broker_kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if broker_kind == "embedded":
+        pytest.skip("the embedded broker answers for a group's offsets while a transaction over them is open")
+    monkeypatch.setattr("streams.source.UNSTABLE_SECONDS", 0.5)
+    topic = rig.topic("consensus")
+    with joined(rig) as source:
+        wait_until(lambda: source.read(1, wait=0.05, linger=0) == [] and source.state.broker_up, "the client's word")
+        open_ = Producer({"bootstrap.servers": rig.bootstrap, "transactional.id": f"{rig.name}.left-open"})
+        open_.init_transactions(20)
+        open_.begin_transaction()
+        open_.send_offsets_to_transaction([TopicPartition(topic, 2, 1)], source.group_metadata(), 20)
+        assert not source.rewind_to_committed({(topic, 2): 4}, stop=StopRequest(5))
+        open_.abort_transaction(20)
+        assert source.rewind_to_committed({(topic, 2): 4}, stop=StopRequest(5))
 
 
 def test_a_flood_of_broken_records_halts_the_worker_before_any_of_it_is_committed(rig: Rig) -> None:

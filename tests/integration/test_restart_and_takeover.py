@@ -174,6 +174,23 @@ def test_a_worker_killed_in_mid_stream_and_started_again_changes_no_verdict(
     assert kept(rig, len(expected)) == expected
 
 
+def test_a_successor_started_beside_a_worker_under_its_name_takes_over_and_changes_no_verdict(rig: Rig) -> None:
+    messages = lively_fleet(6, 300)
+    half = len(messages) // 2
+    settings = {"sharp": True, "worker": {"batch_max": 100}, "kafka": {"group_instance_id": "worker-0"}}
+    with process(rig, **settings) as older:
+        rig.produce(messages[:half])
+        wait_until(lambda: rig.read_through() > 0.2 * len(messages), "records committed")
+        with process(rig, **settings) as newer:
+            assert older.wait(60) == 1
+            rig.produce(messages[half:])
+            wait_until(lambda: rig.read_through() == len(messages), "all records committed")
+            newer.send_signal(signal.SIGTERM)
+            assert newer.wait(60) == 0
+    expected = verdicts(offline(messages, sharp_scorer()))
+    assert kept(rig, len(expected)) == expected
+
+
 def test_a_worker_that_takes_over_from_a_killed_one_changes_no_verdict(rig: Rig, broker_kind: str) -> None:
     apache_only(broker_kind)
     messages = lively_fleet(6, 300)
