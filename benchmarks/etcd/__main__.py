@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.etcd.clients import Clients, Load
 from benchmarks.etcd.cluster import Cluster, EtcdError
-from benchmarks.etcd.effects import effects, print_effects
+from benchmarks.etcd.effects import effects, ordinary, print_effects, print_ordinary
 from benchmarks.etcd.faults import STRENGTHS, Planned, plan
 from benchmarks.etcd.injection import Injector
 from benchmarks.etcd.recorder import Recorder, write_faults
@@ -135,12 +135,15 @@ def main() -> int:
     except asyncio.CancelledError as error:
         print(f"etcd: stopped; {options.out} holds what was recorded, if anything", file=sys.stderr)
         return 128 + int(error.args[0])
-    found |= {"took_seconds": round(time.monotonic() - began, 1), "effects": effects(options.out)}
+    found |= {"took_seconds": round(time.monotonic() - began, 1)}
+    found |= {"ordinary": ordinary(options.out), "effects": effects(options.out)}
     if options.json:
         print(json.dumps(found))
         return 0
     print(f"{found['records']} records in {found['file']}, {found['faults']} faults")
-    print_effects(found["effects"], Console())
+    console = Console()
+    print_ordinary(found["ordinary"], console)
+    print_effects(found["effects"], console)
     return 0
 
 

@@ -1,7 +1,7 @@
-"""What each fault of a recording did to the raw values: ``python -m benchmarks.etcd.effects FILE [--json]``.
+"""What is usual in a recording, and what each fault did to it: ``python -m benchmarks.etcd.effects FILE [--json]``.
 
 Beside each fault stand medians of the 30 s before it and of its own time, over all members, and the extremes of its
-time. No detector has a part in this: it is how a recording is checked without being looked at.
+time. All are raw values, no detector has a part in this: it is how a recording is checked without being looked at.
 """
 
 import argparse
@@ -18,11 +18,32 @@ from rich.table import Table
 from benchmarks.etcd.recorder import faults_path
 from features.recordings import Columns, RecordingError, read_columns
 
-__all__ = ["effects", "print_effects"]
+__all__ = ["effects", "ordinary", "print_effects", "print_ordinary"]
 
 BEFORE_MS: Final = 30_000
 STEP_MS: Final = 1_000
+SLOW_MS: Final = 100.0
+"""A latency_p99 that only a disturbance gives: a busy disk, or other work on the machine."""
 MEDIANS: Final = ("proposals_committed", "latency_p50", "latency_p99")
+
+
+def ordinary(path: Path) -> dict[str, dict[str, float]]:
+    """Describe the rows labelled 0 of each split: how many, medians, and the share with a p99 above ``SLOW_MS``.
+
+    Raises:
+        RecordingError: the recording cannot be read, or has no labels.
+    """
+    columns = read_columns(path)
+    if columns.split is None or columns.label is None:
+        raise RecordingError(f"{path} has no split or no label: give a recording of python -m benchmarks.etcd")
+    found: dict[str, dict[str, float]] = {}
+    for name in np.unique(columns.split).tolist():
+        part = columns.values[(columns.split == name) & (columns.label == 0)]
+        values = dict(zip(columns.fields, part.T, strict=True))
+        medians = {f"median_{field}": _median(values[field]) for field in MEDIANS}
+        slow = round(float(np.mean(values["latency_p99"] > SLOW_MS)), 3)
+        found[name] = {"rows": len(part), **medians, "share_slow": slow}
+    return found
 
 
 def effects(path: Path) -> list[dict[str, Any]]:
@@ -61,6 +82,14 @@ def _effect(columns: Columns, fault: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def print_ordinary(found: dict[str, dict[str, float]], console: Console) -> None:
+    """Print what ``ordinary`` returned as a table."""
+    table = Table("rows labelled 0", "count", "committed", "p50, ms", "p99, ms", f"share with p99 > {SLOW_MS:g} ms")
+    for name, one in sorted(found.items(), reverse=True):
+        table.add_row(name, *(f"{value:g}" for value in one.values()))
+    console.print(table)
+
+
 def print_effects(found: list[dict[str, Any]], console: Console) -> None:
     """Print what ``effects`` returned as a table."""
     heads = ("fault", "target", "intensity", "s", "rows missing", "committed", "p50, ms", "p99, ms")
@@ -84,11 +113,16 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     try:
-        found = effects(options.file)
+        usual, found = ordinary(options.file), effects(options.file)
     except (RecordingError, OSError) as error:
         print(f"effects: {error}", file=sys.stderr)
         return 2
-    print(json.dumps({"faults": found})) if options.json else print_effects(found, Console(width=200))
+    if options.json:
+        print(json.dumps({"ordinary": usual, "faults": found}))
+        return 0
+    console = Console()
+    print_ordinary(usual, console)
+    print_effects(found, console)
     return 0
 
 
