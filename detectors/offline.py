@@ -12,6 +12,7 @@ from detectors.protocol import Detector, NodeState, Scores, StatefulDetector, fl
 from features.batch import WindowBatch
 from features.windows import WindowStore
 from schemas.outputs import Contribution
+from schemas.streams import RESUME_STEPS
 
 NEVER_MS: Final = 4_000_000_000_000
 """Idle time after which a node is forgotten: in a recording no node is."""
@@ -55,7 +56,9 @@ class ScoredSteps:
     explained: dict[int, tuple[Contribution, ...]]
 
 
-def open_store(detector: Detector, features: int, step_ms: int, *, gap_steps: int = 5) -> WindowStore:
+def open_store(
+    detector: Detector, features: int, step_ms: int, *, gap_steps: int = 5, resume_steps: int = RESUME_STEPS
+) -> WindowStore:
     """Open the windows and states of a recording that comes in parts, see ``score_steps``.
 
     Args:
@@ -63,12 +66,14 @@ def open_store(detector: Detector, features: int, step_ms: int, *, gap_steps: in
         features: numbers in a step.
         step_ms: nominal milliseconds between a node's steps.
         gap_steps: missing steps that are carried.
+        resume_steps: longest gap after which a window goes on.
     """
     return WindowStore(
         features,
         window=detector.window,
         step_ms=step_ms,
         gap_steps=gap_steps,
+        resume_ms=resume_steps * step_ms,
         idle_ms=NEVER_MS,
         state_width=detector.state_width,
     )

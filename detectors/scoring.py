@@ -83,6 +83,7 @@ class StreamScorer:
         late_steps: int = 5,
         idle_ms: int = 1_800_000,
         silence_ms: int | None = None,
+        resume_ms: int | None = None,
         capacity: int = 1024,
     ) -> None:
         """Make an empty store of windows, and limit this process's BLAS to one thread.
@@ -91,11 +92,12 @@ class StreamScorer:
             stream: what the records are.
             detectors: those to run, all for this stream's features and one window length.
             step_ms: nominal milliseconds between a node's steps; the stream's own when ``None``.
-            gap_steps: missing steps that are carried; a longer gap starts the window again. When ``None`` the stream's
-                own, as far as ``idle_ms`` allows.
+            gap_steps: missing steps that are carried. When ``None`` the stream's own, as far as ``idle_ms`` allows.
             late_steps: how many steps back a late step may still fill its hole.
             idle_ms: event time without a step after which a node is forgotten.
             silence_ms: longest silence of a node that is no anomaly; 0 for no such anomalies, ``None`` for the usual.
+            resume_ms: longest gap, too long to be carried, after which a window goes on; a longer one starts it again.
+                The stream's own when ``None``.
             capacity: nodes to reserve memory for; grows as needed.
 
         Raises:
@@ -122,6 +124,7 @@ class StreamScorer:
             capacity=capacity,
             state_width=int(bounds[-1]),
             silence_ms=usual_limit_ms(self.step_ms, carried) if silence_ms is None else silence_ms,
+            resume_ms=stream.resume_steps * self.step_ms if resume_ms is None else resume_ms,
         )
         rules = self.store.silence_rules
         self.silence = SilenceDetector(rules) if rules is not None else None

@@ -39,9 +39,10 @@ class Life:
             elapsed = ts_ms - newest
             distance = max(1, (2 * elapsed + rules.step_ms) // (2 * rules.step_ms))
             if distance > rules.gap_steps + 1:
-                stamps.clear()
-                source.clear()
-                carried = -1
+                if elapsed > rules.resume_ms:
+                    stamps.clear()
+                    source.clear()
+                    carried = -1
             elif distance > 1:
                 carried = distance - 1
                 stamps.extend((newest + j * elapsed // distance) << 1 | 1 for j in range(1, distance))

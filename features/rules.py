@@ -20,6 +20,7 @@ _BOUNDS: Final = {
     "idle_ms": (1, MAX_TS_MS),
     "state_width": (0, 65_536),
     "silence_ms": (0, MAX_TS_MS),
+    "resume_ms": (0, MAX_TS_MS),
 }
 
 
@@ -31,11 +32,13 @@ class WindowRules:
         features: values in a step.
         window: steps in a window.
         step_ms: nominal milliseconds between two steps of a node.
-        gap_steps: most missing steps in a row that are carried; after a longer gap the window starts again.
+        gap_steps: most missing steps in a row that are carried.
         late_steps: how many steps back a late step may still fill its hole.
         idle_ms: how far a partition's event time advances after a node's last accepted step until it is forgotten.
         state_width: float32 values of detector state kept for a node.
         silence_ms: longest silence of a node that is not told, see docs/silence.md; 0 tells none.
+        resume_ms: after a gap too long to be carried, but not longer than this, the window goes on with the steps from
+            before it; after a longer one it starts again.
 
     Raises:
         ValueError: when a setting is out of its range; the message names it, its value and the range.
@@ -49,6 +52,7 @@ class WindowRules:
     idle_ms: int
     state_width: int
     silence_ms: int = 0
+    resume_ms: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _BOUNDS.items():

@@ -73,10 +73,11 @@ def lay_out(table: NodeTable, steps: Steps) -> Layout:
 
     elapsed = steps.ts_ms - shifted(steps.ts_ms, steps.starts, table.newest[slot])
     distance = np.maximum((2 * elapsed + rules.step_ms) // (2 * rules.step_ms), 1)
-    restarted = distance > rules.gap_steps + 1
+    far = distance > rules.gap_steps + 1
+    restarted = far & (elapsed > rules.resume_ms)
     fresh = np.zeros(n, np.bool_)
     fresh[starts] = held == 0
-    distance[fresh | restarted] = 1
+    distance[fresh | far] = 1
     restarted &= ~fresh
 
     carries_on = (held > 0) & ~restarted[starts]

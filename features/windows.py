@@ -44,6 +44,7 @@ class WindowStore:
         capacity: int = 1024,
         state_width: int = 0,
         silence_ms: int = 0,
+        resume_ms: int = 0,
     ) -> None:
         """Make an empty store.
 
@@ -51,12 +52,14 @@ class WindowStore:
             features: values in a step.
             window: steps in a window.
             step_ms: nominal milliseconds between two steps of a node.
-            gap_steps: most missing steps in a row that are carried; after a longer gap the window starts again.
+            gap_steps: most missing steps in a row that are carried.
             late_steps: how many steps back a late step may still fill its hole.
             idle_ms: how far a partition's event time advances after a node's last step until it is forgotten.
             capacity: nodes to reserve memory for.
             state_width: float32 values of detector state kept for each node.
             silence_ms: longest silence of a node that is not told; 0 tells none.
+            resume_ms: longest gap, of those too long to be carried, after which the window goes on with the steps from
+                before it; after a longer one it starts again.
 
         Raises:
             ValueError: a setting is out of range.
@@ -70,6 +73,7 @@ class WindowStore:
             idle_ms=idle_ms,
             state_width=state_width,
             silence_ms=silence_ms,
+            resume_ms=resume_ms,
         )
         self._table = NodeTable(self.rules, capacity)
         self._watch = SilenceWatch(self._table)

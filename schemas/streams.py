@@ -15,6 +15,9 @@ from schemas.quantities import MAX_MAGNITUDE, coded
 HEADER_FIELDS = ("v", "ts_ms", "node_id", "cluster", "region", "az")
 """What every metrics record carries beside its measurements; no custom field may take these names."""
 
+RESUME_STEPS = 300
+"""Longest gap, in steps, after which windows usually go on: minutes, for telemetry of a step a second."""
+
 
 class Stream(Struct, frozen=True, kw_only=True):
     """One kind of telemetry.
@@ -29,6 +32,8 @@ class Stream(Struct, frozen=True, kw_only=True):
         step_ms: nominal time between two steps of one node, milliseconds; 0 when records come as they happen.
         gap_steps: missing steps in a row that windows carry. Minutes of silence belong to an incident of a node, whose
             window is wanted right after them; seconds of it do not.
+        resume_steps: longest gap, in steps, after which a window goes on with the steps from before it: a member that
+            is back after a crash is looked at at once. 0 where a model takes windows that begin after the gap.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Stream(Struct, frozen=True, kw_only=True):
     key_fields: tuple[str, ...] = ("node_id",)
     step_ms: int
     gap_steps: int = 5
+    resume_steps: int = RESUME_STEPS
 
 
 def _measured(record: type[Struct]) -> tuple[str, ...]:
@@ -66,6 +72,7 @@ NODE = Stream(
     codes=codes_of(NodeMetrics),
     step_ms=60_000,
     gap_steps=15,
+    resume_steps=0,
 )
 LINK = Stream(
     name="link",

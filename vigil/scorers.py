@@ -40,6 +40,7 @@ def stream_scorer(
             late_steps=own.late_steps,
             idle_ms=max(own.idle_s * 1000, least_idle_ms),
             silence_ms=None if own.silence_s is None else round(own.silence_s * 1000),
+            resume_ms=None if own.resume_s is None else round(own.resume_s * 1000),
         )
     except ValueError as error:
         raise SettingsError(

@@ -201,8 +201,13 @@ class StreamSettings(_Section):
         default=None,
         ge=0,
         le=1000,
-        description="Longest run of missing steps that is carried; after a longer one the window starts again. 5 when "
-        "not given, 15 for node metrics.",
+        description="Longest run of missing steps that is carried. 5 when not given, 15 for node metrics.",
+    )
+    resume_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="Longest gap, of those that are not carried, after which a window goes on with the steps from "
+        "before it, seconds; after a longer one it starts again. 300 steps when not given, 0 for node metrics.",
     )
     late_steps: int = Field(
         default=5, ge=0, le=1000, description="How many steps back a late record may still fill a hole."
@@ -325,7 +330,7 @@ class AlertSettings(_Section):
         default=2.0, ge=0, le=600, description="Anomalies of other nodes may come later by so much, event seconds."
     )
     tick_s: float = Field(default=0.5, gt=0, le=60, description="How often event time is looked at, seconds.")
-    batch_max: int = Field(default=2_000, ge=1, le=100_000, description="Most anomalies taken together.")
+    batch_max: int = Field(default=10_000, ge=1, le=100_000, description="Most anomalies taken together.")
     linger_s: float = Field(default=0.1, ge=0, le=10, description="How long to collect them, seconds.")
     stall_s: float = Field(
         default=60.0, gt=0, description="Telemetry that no worker scores holds event time up for so long, seconds."

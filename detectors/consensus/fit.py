@@ -23,6 +23,7 @@ from detectors.protocol import NodeState
 from detectors.thresholds import TailFit, fit_threshold
 from features.batch import WindowBatch
 from features.windows import WindowStore
+from schemas.streams import RESUME_STEPS
 
 CHUNK: Final = 8192
 MAX_FLEET_VIEWS: Final = 100_000
@@ -268,6 +269,7 @@ class _Passes:
             step_ms=self._settings.step_ms,
             idle_ms=NEVER_MS,
             state_width=state_width,
+            resume_ms=RESUME_STEPS * self._settings.step_ms,
         )
         for start in range(0, len(steps.rows), CHUNK):
             part = slice(start, start + CHUNK)

@@ -42,7 +42,9 @@ class Verdicts:
 def judge(detector: ReliabilityDetector, rows: NodeRows) -> Verdicts:
     """Let a detector judge every row, in time order, on the worker's own path."""
     steps = Steps(np.asarray(rows.node_ids).tolist(), rows.ts_ms, rows.values, rows.step_ms)
-    store = open_store(detector, len(rows.fields), rows.step_ms, gap_steps=NODE.gap_steps)
+    store = open_store(
+        detector, len(rows.fields), rows.step_ms, gap_steps=NODE.gap_steps, resume_steps=NODE.resume_steps
+    )
     found = score_steps(detector, steps, store=store)
     return Verdicts.of(found.scores, found.flagged)
 

@@ -247,3 +247,19 @@ def test_no_windows_give_no_scores() -> None:
     before = detector.advance(empty, state, np.empty(0, dtype=np.int64))
     assert detector.score(empty, before).shape == detector.confirm(empty, before).shape == (0,)
     assert START_MS > 0
+
+
+@pytest.mark.parametrize("ill", [True, False])
+def test_a_member_that_is_back_after_a_minute_is_judged_by_its_first_step(ill: bool) -> None:
+    run, times = disturbed(5, 200, 78, 160, 1, 10.0 if ill else 1.0)
+    seconds = (run.ts_ms - START_MS) // 1000
+    away = np.array([key == "n0" for key in run.keys]) & (seconds >= 100) & (seconds < 160)
+    kept = run.take(~away)
+
+    found = score_steps(cast("Detector", fitted()), Steps(kept.keys, kept.ts_ms, kept.rows, 1000))
+
+    back = [place for place, key in enumerate(kept.keys) if key == "n0" and int(kept.ts_ms[place]) in times]
+    assert np.isfinite(found.scores[back]).all(), "it has a verdict at once"
+    assert found.flagged[back].tolist() == [ill]
+    later = [i for i, key in enumerate(kept.keys) if key == "n0" and int(kept.ts_ms[i]) > max(times) + 15_000]
+    assert not found.flagged[later].any()

@@ -144,8 +144,9 @@ class SlowWindows:
             elapsed = ts_ms - newest.ts_ms
             distance = max(1, int(elapsed / self.rules.step_ms + 0.5))
             if distance > self.rules.gap_steps + 1:
-                node.steps = []
-                self.restarts += 1
+                if elapsed > self.rules.resume_ms:
+                    node.steps = []
+                    self.restarts += 1
             else:
                 for j in range(1, distance):
                     node.steps.append(Step(newest.ts_ms + j * elapsed // distance, newest.row, carried=True))

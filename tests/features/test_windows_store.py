@@ -66,6 +66,17 @@ def test_a_long_gap_starts_the_window_again_and_keeps_the_detector_state() -> No
     assert target.state[appended.windows.slots].tolist() == [[7]]
 
 
+def test_after_a_gap_that_is_neither_carried_nor_too_long_the_window_goes_on() -> None:
+    target = store(resume_ms=60_000)
+    append(target, 0, 1, 2)
+    appended = append(target, 62, 63, 124)
+    assert values(appended) == [[1, 2, 62], [2, 62, 63]]
+    assert (appended.windows.start_ms() - START_MS).tolist() == [1000, 2000]
+    assert not appended.windows.carried.any()
+    assert (appended.gaps, appended.restarts) == (0, 1)
+    assert appended.status.tolist() == [W, W, WARMING]
+
+
 def test_the_longest_gap_that_is_carried_is_gap_steps() -> None:
     assert append(store(), 0, 3).gaps == 2
     assert append(store(), 0, 3.499).gaps == 2

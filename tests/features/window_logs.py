@@ -41,7 +41,9 @@ class Seen:
 
 
 def window_rules() -> st.SearchStrategy[WindowRules]:
-    def build(window: int, gap: int, late: int, idle: int, silence: int | None) -> WindowRules:
+    def build(
+        window: int, gap: int, late: int, idle: int, silence: int | None, resume: int
+    ) -> WindowRules:
         idle_ms = (gap + 1) * STEP_MS + idle
         return WindowRules(
             features=FEATURES,
@@ -52,10 +54,13 @@ def window_rules() -> st.SearchStrategy[WindowRules]:
             idle_ms=idle_ms,
             state_width=1,
             silence_ms=0 if silence is None else (gap + 1) * STEP_MS + silence,
+            resume_ms=resume,
         )
 
     silences = st.none() | st.integers(0, 40)
-    return st.builds(build, st.integers(1, 5), st.integers(0, 4), st.integers(0, 5), st.integers(0, 120), silences)
+    resumes = st.just(0) | st.integers(0, 20 * STEP_MS)
+    sizes = st.integers(1, 5), st.integers(0, 4), st.integers(0, 5), st.integers(0, 120)
+    return st.builds(build, *sizes, silences, resumes)
 
 
 # How a node's next time differs from its newest. Each log mixes these with weights of its own.
@@ -107,6 +112,7 @@ def store_of(rules: WindowRules, capacity: int = 1) -> WindowStore:
         capacity=capacity,
         state_width=rules.state_width,
         silence_ms=rules.silence_ms,
+        resume_ms=rules.resume_ms,
     )
 
 
