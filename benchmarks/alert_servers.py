@@ -29,7 +29,7 @@ _ROUTES: Final = """route:
   receiver: hook
   group_by: [cluster]
   group_wait: 1s
-  group_interval: 2s
+  group_interval: 8s
   repeat_interval: 4h
 receivers:
   - name: hook

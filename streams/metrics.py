@@ -239,6 +239,7 @@ class WorkerState:
     """What a worker holds now, read at the time of a scrape."""
 
     lag: Mapping[Partition, int]
+    backlog_seconds: float
     partitions: int
     broker_up: bool
     redis_waiting: int
@@ -269,6 +270,11 @@ class StateCollector(Collector):
         for (topic, partition), records in state.lag.items():
             lag.add_metric((topic, str(partition)), records)
         yield lag
+        yield GaugeMetricFamily(
+            "vigil_backlog_seconds",
+            "Time until the backlog is worked off at the pace of the last seconds; 0 without one, +Inf while it grows.",
+            value=state.backlog_seconds,
+        )
         yield GaugeMetricFamily("vigil_assigned_partitions", "Partitions this worker has.", value=state.partitions)
         yield GaugeMetricFamily("vigil_broker_up", "1 while a broker connection stands.", value=state.broker_up)
         if state.redis_up is not None:

@@ -1,10 +1,13 @@
 """What a worker shows of itself: metrics, health, and its counters in Redis."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from streams.backlog import Backlog, Pace
 from streams.changelog import Restored
 from streams.config import WorkerConfig
 from streams.health import Health
@@ -18,6 +21,8 @@ from streams.standstill import Look
 from streams.statistics import SourceState
 
 __all__ = ["Monitor"]
+
+log = structlog.get_logger("vigil.worker")
 
 
 class Monitor:
@@ -48,6 +53,9 @@ class Monitor:
         self.records = self.anomalies = self.dead_letters = 0
         self.busy = False
         """Whether a batch is in work."""
+        self.backlog = Backlog()
+        self.on_pace: Callable[[Pace], None] = lambda _: None
+        """Told after every turn how far the worker is behind: a progress bar."""
         self._positions: dict[Partition, int] = {}
         self._processor = processor
         self._lifecycle = lifecycle
@@ -74,6 +82,18 @@ class Monitor:
         self.anomalies += len(batch.anomalies)
         self.dead_letters += len(batch.dead_letters)
         self.metrics.committed(batch, time.time() * 1000)
+
+    def turned(self) -> None:
+        """After every turn of the loop: see how far the worker is behind, and say so now and then."""
+        held, now, was = self._lifecycle().held, time.monotonic(), self.backlog.pace.behind
+        lag = sum(records for each, records in self._source().lag.items() if each in held)
+        pace = self.backlog.observe(lag, self.records, now)
+        if self.backlog.due(now):
+            left = None if math.isinf(pace.seconds_left) else round(pace.seconds_left)
+            log.info("catching up", lag=lag, records_per_second=round(pace.records_per_second), seconds_left=left)
+        elif was and not pace.behind:
+            log.info("caught up", records=self.records)
+        self.on_pace(pace)
 
     def replayed(self, batch: Batch, records: Sequence[Records]) -> None:
         """Count the records of a batch that only brought windows back; ``records`` is all that was read for it."""
@@ -114,6 +134,7 @@ class Monitor:
         return WorkerState(
             lag={each: lag for each, lag in source.lag.items() if each in held},
             partitions=len(held),
+            backlog_seconds=self.backlog.pace.seconds_left,
             broker_up=source.broker_up,
             redis_waiting=self.view.waiting if self.view is not None else 0,
             redis_up=self.view.up if self.view is not None else None,

@@ -175,6 +175,7 @@ class Worker:
             self._open()
             while not self._stop.requested:
                 self._turn()
+                self.monitor.turned()
             self._save()
             self._holdings.handle(StopRequested())
         except BatchAbandonedError as reason:

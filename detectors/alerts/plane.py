@@ -9,7 +9,7 @@ from detectors.alerts.causes import MEMBER_DOWN, sign_of
 from detectors.alerts.evidence import ratio
 from detectors.alerts.machine import acknowledge, advance, apply, fingerprint
 from detectors.alerts.policy import SEVERITIES, Policy
-from detectors.alerts.state import OPEN, Phase, Saved, Scope
+from detectors.alerts.state import OPEN, Phase, Scope
 from schemas.outputs import Alert, Anomaly, alert_id
 
 _SLOT_MS: Final = 1_000
@@ -45,9 +45,7 @@ class AlertPlane:
 
     def observe(self, anomaly: Anomaly) -> None:
         """Take in an anomaly; it is decided when its time passes."""
-        name = scope_name(anomaly)
-        self._touched.add(name)
-        slots = self._waiting.setdefault(name, {})
+        slots = self._waiting.setdefault(scope_name(anomaly), {})
         slot = slots.setdefault(anomaly.ts_ms // _SLOT_MS, {})
         slot[anomaly.id] = anomaly
         if len(slot) >= 2 * self.policy.undecided:
@@ -100,28 +98,20 @@ class AlertPlane:
         yield from self._scopes.values()
 
     def touched(self) -> list[str]:
-        """Name, in order, the scopes of which there is more to remember, or less, than at the last call."""
+        """Name, in order, the scopes of which something was decided since the last call."""
         names, self._touched = sorted(self._touched), set()
         return names
 
-    def saved(self, name: str) -> Saved | None:
-        """Return all that is to be remembered of a scope; ``None`` when nothing is. Encode it before going on."""
-        scope, slots = self._scopes.get(name), self._waiting.get(name, {})
-        if scope is None and not slots:
-            return None
-        return Saved(scope, tuple(anomaly for slot in slots.values() for anomaly in slot.values()))
+    def scope(self, name: str) -> Scope | None:
+        """Return what was decided of a scope; ``None`` when nothing is remembered. Encode it before going on."""
+        return self._scopes.get(name)
 
-    def restore(self, saved: Saved) -> None:
-        """Put back what was stored of a scope that is not remembered.
+    def restore(self, scope: Scope) -> None:
+        """Put back what was stored. Anomalies that are newer than its event time and had come have to come again.
 
         Event time is each scope's own until time is advanced: what was not stored in time with others comes again.
         """
-        if saved.scope is not None:
-            self._scopes[saved.scope.name] = saved.scope
-        for anomaly in saved.waiting:
-            self._waiting.setdefault(scope_name(anomaly), {}).setdefault(anomaly.ts_ms // _SLOT_MS, {})[anomaly.id] = (
-                anomaly
-            )
+        self._scopes[scope.name] = scope
 
     def _weighed(self, anomaly: Anomaly) -> Anomaly:
         """Let an anomaly below its node's level keep alerts open and no more."""
@@ -159,6 +149,7 @@ class AlertPlane:
             name
             for name, scope in self._scopes.items()
             if scope.phase is Phase.QUIET
+            and name not in self._waiting
             and self._now_ms - max(scope.newest.values(), default=0) > self.policy.forget_ms
         ]
         for name in gone:

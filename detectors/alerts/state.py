@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from schemas.outputs import Anomaly, Contribution, Severity
+from schemas.outputs import Contribution, Severity
 
 NEVER: Final = -1
 """An event time that was not yet."""
@@ -115,15 +115,3 @@ class Scope(Struct):
     told: Told | None = None
     burst: Evidence | None = None
     newest: dict[str, int] = field(default_factory=dict)
-
-
-class Saved(Struct, frozen=True):
-    """All that is to be remembered of a scope, to be stored and put back.
-
-    Attributes:
-        scope: what was decided; ``None`` before the first anomaly's time has passed.
-        waiting: anomalies whose time has not passed, in no particular order.
-    """
-
-    scope: Scope | None = None
-    waiting: tuple[Anomaly, ...] = ()

@@ -70,7 +70,7 @@ class AlertingConfig:
     clock: Literal["telemetry", "anomalies", "wall"] = "telemetry"
     hold_back_s: float = 2.0
     tick_s: float = 0.5
-    batch_max: int = 2_000
+    batch_max: int = 10_000
     linger_s: float = 0.1
     telemetry: tuple[str, ...] = ()
     worker_group: str = "vigil"

@@ -1,8 +1,9 @@
 """What the alert service holds of its partitions, and what is to be written of it. No Kafka here.
 
-A partition's anomalies go into a plane of its own. What changes becomes rows, one a scope, and alerts; a row is written
-before its alerts are published and carries them until they are, so that a crash between the two repeats them byte for
-byte and loses none.
+A partition's anomalies go into a plane of its own. Each batch writes the anomalies that are new, and the scopes of
+which something was decided: every anomaly is written once, however long it waits. A scope's row is written before its
+alerts are published and carries them until they are, so that a crash between the two repeats them byte for byte and
+loses none.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,9 +14,8 @@ import msgspec
 
 from detectors.alerts import AlertPlane, Policy
 from detectors.alerts.plane import scope_name
-from detectors.alerts.state import Saved
 from schemas.outputs import Alert, Anomaly
-from streams.alerting.rows import Row, decode_row, encode_row, row_key
+from streams.alerting.rows import Decided, Waiting, decode_row, encode_row, row_key
 
 __all__ = ["Ledger", "Writes"]
 
@@ -29,7 +29,7 @@ class Writes:
     Attributes:
         rows: partition, key and value; a value of ``None`` deletes.
         alerts: changes to publish, in order for each fingerprint.
-        settled: rows again, once their alerts are published.
+        settled: rows again, once their alerts are published, and what is no longer needed then.
     """
 
     rows: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)
@@ -38,12 +38,35 @@ class Writes:
 
 
 @dataclass(slots=True)
+class _Fresh:
+    """Anomalies of a scope that are not written yet."""
+
+    newest_ms: int = 0
+    offset: int = NOTHING
+    values: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Held:
-    """One partition: its plane, the newest offset taken, and what rows had seen when they came back."""
+    """One partition.
+
+    Attributes:
+        plane: of its anomalies.
+        offset: newest anomaly taken.
+        now_ms: event time up to which all is decided.
+        applied: newest offset that the rows had of each scope when they came back.
+        fresh: anomalies not written yet, by scope.
+        waiting: written anomalies by scope: key of the row, and event time of its newest.
+        changes: decided and not handed out.
+    """
 
     plane: AlertPlane
     offset: int = NOTHING
+    now_ms: int = 0
     applied: dict[str, int] = field(default_factory=dict)
+    fresh: dict[str, _Fresh] = field(default_factory=dict)
+    waiting: dict[str, dict[bytes, int]] = field(default_factory=dict)
+    changes: list[Alert] = field(default_factory=list)
 
 
 class Ledger:
@@ -57,7 +80,6 @@ class Ledger:
         self._policy = policy
         self._levels: Mapping[str, float] = {}
         self._held: dict[int, _Held] = {}
-        self._changes: dict[int, list[Alert]] = {}
         self._decoder = msgspec.json.Decoder(Anomaly)
         self.taken = 0
         """Anomalies taken in."""
@@ -86,21 +108,30 @@ class Ledger:
             ValueError: a row cannot be read.
         """
         self._held = {number: _Held(AlertPlane(self._policy)) for number in ends}
-        self._changes = {}
         self.weigh(self._levels)
-        unsent = Writes()
+        unsent, waiting, over = Writes(), list[tuple[bytes, Waiting]](), list[tuple[int, bytes, bytes | None]]()
+        decided: dict[str, int] = {}
         for key, value in sorted(rows.items()):
             row = decode_row(value)
             held = self._held.get(row.partition)
             if held is None:
                 continue
-            held.plane.restore(row.saved)
             if row.offset < ends[row.partition]:
-                held.applied[key.decode()] = row.offset
+                held.applied[row.name] = max(held.applied.get(row.name, NOTHING), row.offset)
                 held.offset = max(held.offset, row.offset)
-            if row.unsent:
+            if isinstance(row, Waiting):
+                waiting.append((key, row))
+                continue
+            decided[row.name] = row.decided_ms
+            if row.scope is not None:
+                held.plane.restore(row.scope)
+            if row.unsent or row.scope is None:
                 unsent.alerts += row.unsent
-                unsent.settled.append((row.partition, key, encode_row(msgspec.structs.replace(row, unsent=()))))
+                over.append((row.partition, key, _settled(row)))
+        for key, row in waiting:
+            if not self._wait_again(key, row, decided.get(row.name, NOTHING)):
+                unsent.settled.append((row.partition, key, None))
+        unsent.settled += over
         return unsent
 
     def take(self, partition: int, offset: int, value: bytes | None) -> None:
@@ -112,10 +143,14 @@ class Ledger:
         except msgspec.MsgspecError:
             self.unreadable += 1
             return
-        if offset <= held.applied.get(scope_name(anomaly), NOTHING):
+        name = scope_name(anomaly)
+        if offset <= held.applied.get(name, NOTHING):
             self.repeated += 1
             return
         held.plane.observe(anomaly)
+        fresh = held.fresh.setdefault(name, _Fresh())
+        fresh.newest_ms, fresh.offset = max(fresh.newest_ms, anomaly.ts_ms), offset
+        fresh.values.append(value or b"")
         self.taken += 1
 
     def advance(self, now_ms: int, needed: Mapping[int, int]) -> bool:
@@ -128,11 +163,10 @@ class Ledger:
         Returns:
             Whether time passed in all partitions.
         """
-        ready = [number for number, held in self._held.items() if held.offset >= needed.get(number, NOTHING)]
-        for number in ready:
-            changes = self._held[number].plane.advance(now_ms)
-            if changes:
-                self._changes.setdefault(number, []).extend(changes)
+        ready = [held for number, held in self._held.items() if held.offset >= needed.get(number, NOTHING)]
+        for held in ready:
+            held.changes += held.plane.advance(now_ms)
+            held.now_ms = max(held.now_ms, now_ms)
         return len(ready) == len(self._held)
 
     def weigh(self, levels: Mapping[str, float]) -> None:
@@ -149,9 +183,11 @@ class Ledger:
         """Return all that changed since the last call."""
         writes = Writes()
         for number, held in self._held.items():
-            changes = self._changes.pop(number, [])
-            writes.alerts += changes
-            self._add_rows(writes, number, held, changes)
+            writes.alerts += held.changes
+            # First what waits: a scope's row says that all below its offset is in the rows.
+            self._add_waiting(writes, number, held)
+            self._add_decided(writes, number, held)
+            held.changes = []
         return writes
 
     def overflow(self) -> int:
@@ -162,19 +198,51 @@ class Ledger:
         """Give each partition's plane."""
         return [held.plane for held in self._held.values()]
 
-    def _add_rows(self, writes: Writes, number: int, held: _Held, changes: list[Alert]) -> None:
+    def _wait_again(self, key: bytes, row: Waiting, decided_ms: int) -> bool:
+        """Observe the anomalies of a row that are not decided; whether there are any."""
+        held, newest_ms = self._held[row.partition], NOTHING
+        for value in row.anomalies:
+            anomaly = self._decoder.decode(value)
+            if anomaly.ts_ms > decided_ms:
+                newest_ms = max(newest_ms, anomaly.ts_ms)
+                held.plane.observe(anomaly)
+        if newest_ms == NOTHING:
+            return False
+        held.waiting.setdefault(row.name, {})[key] = newest_ms
+        return True
+
+    def _add_decided(self, writes: Writes, number: int, held: _Held) -> None:
+        """Add the scopes of which something was decided; afterwards the anomalies that no longer wait can go."""
         unsent: dict[str, list[Alert]] = {}
-        for change in changes:
+        for change in held.changes:
             unsent.setdefault(_scope_of(change), []).append(change)
         for name in held.plane.touched():
-            saved, key = held.plane.saved(name), row_key(name)
-            settled = None if saved is None else encode_row(Row(number, held.offset, saved))
             told = tuple(unsent.get(name, ()))
-            if told:
-                writes.rows.append((number, key, encode_row(Row(number, held.offset, saved or Saved(), told))))
-                writes.settled.append((number, key, settled))
-            else:
-                writes.rows.append((number, key, settled))
+            row, key = Decided(name, number, held.offset, held.now_ms, held.plane.scope(name), told), row_key(name)
+            writes.rows.append((number, key, encode_row(row)))
+            waiting = held.waiting.pop(name, {})
+            for one, newest_ms in waiting.items():
+                if newest_ms <= held.now_ms:
+                    writes.settled.append((number, one, None))
+                else:
+                    held.waiting.setdefault(name, {})[one] = newest_ms
+            if told or row.scope is None:  # the row goes last: what waits without it would be decided once more
+                writes.settled.append((number, key, _settled(row)))
+
+    def _add_waiting(self, writes: Writes, number: int, held: _Held) -> None:
+        """Add what came since, unless it is decided already."""
+        for name, fresh in held.fresh.items():
+            if fresh.newest_ms <= held.now_ms:
+                continue
+            key = row_key(name, fresh.offset)
+            row = Waiting(name, number, fresh.offset, tuple(msgspec.Raw(value) for value in fresh.values))
+            held.waiting.setdefault(name, {})[key] = fresh.newest_ms
+            writes.rows.append((number, key, encode_row(row)))
+        held.fresh = {}
+
+
+def _settled(row: Decided) -> bytes | None:
+    return None if row.scope is None else encode_row(msgspec.structs.replace(row, unsent=()))
 
 
 def _scope_of(change: Alert) -> str:

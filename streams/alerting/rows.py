@@ -1,44 +1,68 @@
-"""A row of the changelog table: all that is remembered of one scope, and what of it has not been published yet."""
+"""Rows of the changelog table: what is remembered of each scope, and the anomalies of it that wait for their time."""
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-from detectors.alerts.state import Saved
+from detectors.alerts.state import Scope
 from schemas.outputs import Alert
 
-__all__ = ["Row", "decode_row", "encode_row", "row_key"]
+__all__ = ["Decided", "Row", "Waiting", "decode_row", "encode_row", "row_key"]
 
-ROW_VERSION: Final = 1
+ROW_VERSION: Final = 2
 
 
-class Row(Struct, frozen=True):
-    """One scope as of one offset.
+class Decided(Struct, frozen=True, tag_field="row", tag="decided"):
+    """One scope as of one offset and one event time. Key: ``[NAME]``.
 
     Attributes:
+        name: of the scope.
         partition: of the anomalies; where the row lives.
-        offset: newest anomaly of the partition that is in it, or older than what is.
-        saved: the scope and its waiting anomalies.
+        offset: of the newest anomaly of the partition that had been taken in.
+        decided_ms: event time up to which all is decided.
+        scope: what was decided; ``None`` when nothing is to be remembered, and the row is about to be deleted.
         unsent: changes that are decided and may not have been published. A row is written before they are, and again
             afterwards without them: whoever finds some publishes them, and the bytes are the same.
         v: version of the layout.
     """
 
+    name: str
     partition: int
     offset: int
-    saved: Saved
+    decided_ms: int
+    scope: Scope | None
     unsent: tuple[Alert, ...] = ()
     v: int = ROW_VERSION
 
+
+class Waiting(Struct, frozen=True, tag_field="row", tag="waiting"):
+    """Anomalies of a scope that were taken in together. Key: ``[NAME, OFFSET]``; deleted when all are decided.
+
+    Attributes:
+        name: of the scope.
+        partition: of the anomalies.
+        offset: of the newest of them.
+        anomalies: as they were published. Those that are not newer than the scope's event time were decided.
+        v: version of the layout.
+    """
+
+    name: str
+    partition: int
+    offset: int
+    anomalies: tuple[msgspec.Raw, ...]
+    v: int = ROW_VERSION
+
+
+Row: TypeAlias = Decided | Waiting
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Row)
 
 
-def row_key(scope: str) -> bytes:
-    """Key of a scope's row."""
-    return scope.encode()
+def row_key(scope: str, offset: int | None = None) -> bytes:
+    """Key of a scope's row, or of the anomalies that wait since an offset: a JSON array, as no name can forge."""
+    return _ENCODER.encode([scope] if offset is None else [scope, offset])
 
 
 def encode_row(row: Row) -> bytes:
@@ -50,10 +74,10 @@ def decode_row(value: bytes) -> Row:
     """Decode a row.
 
     Raises:
-        ValueError: it is none, or of another version; the message names neither its scope nor its offset.
+        ValueError: it is none, or of another version.
     """
     try:
-        row = _DECODER.decode(value)
+        row: Row = _DECODER.decode(value)
     except msgspec.MsgspecError as error:
         raise ValueError(f"no row of the alerts' state: {error}") from error
     if row.v != ROW_VERSION:

@@ -38,6 +38,8 @@ log = structlog.get_logger("vigil.alerts")
 TOPIC_PAUSE_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 5.0
 LAST_WORDS_SECONDS: Final = 5.0
+WRITE_SHARE: Final = 3.0  # times that collecting lasts as long as writing did
+LONGEST_LINGER_SECONDS: Final = 1.0
 
 T = TypeVar("T")
 
@@ -72,7 +74,7 @@ class AlertService:
         self._lock = asyncio.Lock()
         self._stop = asyncio.Event()
         self._timing: Timing | None = None
-        self._looked = 0.0
+        self._looked = self._wrote_s = 0.0
         self._thread = ThreadPoolExecutor(1, "alert-clock")
         self._health = ServiceHealth(config.healthy_s, self._facts)
         self._server: HealthServer | None = None
@@ -172,13 +174,17 @@ class AlertService:
                 held = [each for each in events if each.message.partition in self._ledger.partitions]
                 for each in held:
                     self._ledger.take(each.message.partition, each.message.offset, each.value)
+                began = time.monotonic()
                 await self._pass_time()
+                self._wrote_s = time.monotonic() - began
             for each in held:
                 each.ack()
 
     async def _collect(self) -> list[Any]:
+        """Collect a batch; the longer the last one took to write, the longer, so that a storm is few large writes."""
         events = [await self._inbox.get()]
-        deadline = time.monotonic() + self._config.linger_s
+        slow_s = min(WRITE_SHARE * self._wrote_s, LONGEST_LINGER_SECONDS)
+        deadline = time.monotonic() + max(self._config.linger_s, slow_s)
         while len(events) < self._config.batch_max:
             if not self._inbox.empty():
                 events.append(self._inbox.get_nowait())

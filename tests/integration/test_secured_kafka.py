@@ -28,7 +28,16 @@ from vigil.publisher import Publisher
 pytestmark = pytest.mark.timeout(400)  # six starts of Kafka's own tool are slow on a busy machine
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/operations/security.md"
-USERS = ("admin", "vigil-topics", "vigil-producer", "vigil-worker", "vigil-reader", "vigil-rebuild")
+USERS = (
+    "admin",
+    "vigil-topics",
+    "vigil-producer",
+    "vigil-worker",
+    "vigil-alerts",
+    "vigil-oncall",
+    "vigil-reader",
+    "vigil-rebuild",
+)
 TELEMETRY, ANOMALIES = "dwcp.metrics.consensus", "dwcp.anomalies"
 JAAS = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 
@@ -206,6 +215,27 @@ def test_a_worker_works_with_its_rights_alone_and_a_successor_goes_on_where_it_s
     assert read(cluster, "admin", "dwcp.dead-letters") == [b"no telemetry"]
 
 
+def test_the_alert_service_works_with_its_rights_alone(cluster: Cluster) -> None:
+    steps = range(100, 150)
+    publish(cluster, fleet(3, steps, faults={("n1", step): 130.0 for step in range(140, 146)}))
+    work(cluster, 150)
+    service = subprocess.Popen(
+        [sys.executable, "-m", "vigil", "alerts", "run", "--set", "redis.enabled=false", "--set", "alerts.port=0"],
+        env={**os.environ, **cluster.variables("vigil-alerts")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        told = lambda: read(cluster, "vigil-reader", "dwcp.alerts", group="vigil-reader")  # noqa: E731
+        wait_until(lambda: service.poll() is not None or bool(told()), "an alert", timeout=120)
+        assert service.poll() is None, service.communicate()[0]
+    finally:
+        service.terminate()
+        said = service.communicate(timeout=60)[0]
+    assert service.returncode == 0, said
+
+
 @pytest.mark.parametrize(
     ("user", "topic"),
     [
@@ -215,6 +245,8 @@ def test_a_worker_works_with_its_rights_alone_and_a_successor_goes_on_where_it_s
         ("vigil-worker", "dwcp.dead-letters"),
         ("vigil-reader", TELEMETRY),
         ("vigil-reader", "vigil.state"),
+        ("vigil-alerts", "vigil.state"),
+        ("vigil-oncall", "dwcp.alerts"),
         ("vigil-topics", ANOMALIES),
         ("vigil-rebuild", "dwcp.dead-letters"),
     ],
@@ -232,6 +264,8 @@ def test_nobody_reads_what_is_not_theirs(cluster: Cluster, user: str, topic: str
         ("vigil-producer", "vigil.state"),
         ("vigil-worker", TELEMETRY),
         ("vigil-reader", ANOMALIES),
+        ("vigil-alerts", ANOMALIES),
+        ("vigil-oncall", "dwcp.alerts"),
         ("vigil-topics", TELEMETRY),
         ("vigil-rebuild", "vigil.state"),
     ],

@@ -4,7 +4,8 @@ import gc
 import logging
 import os
 import sys
-from typing import Annotated, NoReturn
+from dataclasses import replace
+from typing import Annotated, Final, NoReturn
 
 import structlog
 import typer
@@ -13,6 +14,7 @@ from detectors.catalogue import load_detectors
 from schemas.streams import Stream
 from streams.worker import Worker, run
 from vigil.assembly import enabled_streams, kafka_config, redis_config, worker_config
+from vigil.cli.backlog import BacklogBar
 from vigil.cli.options import ConfigOption, KafkaOption, RedisOption, SetOption, configured
 from vigil.errors import SettingsError
 from vigil.logs import configure_logs
@@ -20,6 +22,8 @@ from vigil.scorers import stream_scorer
 from vigil.settings import Settings, StreamSettings
 
 __all__ = ["command"]
+
+CATCH_UP_BATCH: Final = 50_000  # records; a transaction's fixed cost counts less, and windows are scored in larger sets
 
 
 def command(
@@ -29,6 +33,9 @@ def command(
     name: Annotated[
         str | None, typer.Option("--name", help="Stable name of this worker (kafka.group_instance_id).")
     ] = None,
+    catch_up: Annotated[
+        bool, typer.Option("--catch-up", help="Show a progress bar until the backlog is worked off, in larger batches.")
+    ] = False,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
     config: ConfigOption = None,
@@ -51,9 +58,15 @@ def command(
     for scorer in scorers:
         models = [f"{detector.name} {detector.version}" for detector in scorer.detectors]
         log.info("stream", stream=scorer.stream.name, step_ms=scorer.step_ms, models=models)
-    worker = Worker(scorers, worker_config(settings), kafka_config(settings), redis_config(settings))
+    running = worker_config(settings)
+    if catch_up:
+        running = replace(running, batch_max=max(running.batch_max, CATCH_UP_BATCH))
+    worker = Worker(scorers, running, kafka_config(settings), redis_config(settings))
     gc.freeze()  # what is loaded by now stays: collections need not look at it
-    _leave(run(worker))
+    with BacklogBar(shown=catch_up and sys.stderr.isatty()) as bar:
+        worker.monitor.on_pace = bar.show
+        status = run(worker)
+    _leave(status)
 
 
 def _leave(status: int) -> NoReturn:

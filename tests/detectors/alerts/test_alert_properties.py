@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from detectors.alerts import AlertPlane, Policy
 from detectors.alerts.causes import EXPLAINS
-from detectors.alerts.state import Saved
+from detectors.alerts.plane import scope_name
+from detectors.alerts.state import Scope
 from schemas.codec import encode
 from schemas.outputs import Alert, Anomaly
 
@@ -115,7 +116,7 @@ def test_what_was_stored_and_restored_goes_on_as_if_nothing_had_been(log: list[A
             first.observe(anomaly)
     changes = first.advance(cut)
     for scope in first.scopes():
-        then.restore(msgspec.json.decode(encode(Saved(scope)), type=Saved))
+        then.restore(msgspec.json.decode(encode(scope), type=Scope))
     for anomaly in log:  # those applied come again, as after a crash
         then.observe(anomaly)
     changes += then.advance(END_MS)
@@ -127,23 +128,30 @@ def test_what_was_stored_and_restored_goes_on_as_if_nothing_had_been(log: list[A
 def test_storing_only_what_was_touched_is_enough_to_go_on_after_any_number_of_crashes(
     log: list[Anomaly], crashes: list[int]
 ) -> None:
-    plane, stored, changes, left = AlertPlane(), dict[str, bytes](), list[Alert](), list(log)
+    plane, stored, changes = AlertPlane(), dict[str, bytes](), list[Alert]()
+    came: list[Anomaly] = []
     for second in sorted(crashes):
         newest = START_MS + second * 1000 + DISORDER_MS
-        for anomaly in [one for one in left if one.ts_ms <= newest]:
+        for anomaly in [one for one in log if one.ts_ms <= newest and one not in came]:
             plane.observe(anomaly)
-            left.remove(anomaly)
+            came.append(anomaly)
         changes += plane.advance(newest - DISORDER_MS)
         for name in plane.touched():
-            saved = plane.saved(name)
+            scope = plane.scope(name)
             stored.pop(name, None)
-            if saved is not None:
-                stored[name] = encode(saved)
+            if scope is not None:
+                stored[name] = encode(scope)
         plane = AlertPlane()
-        for value in stored.values():
-            plane.restore(msgspec.json.decode(value, type=Saved))
-    for anomaly in left:
-        plane.observe(anomaly)
+        back = {name: msgspec.json.decode(value, type=Scope) for name, value in stored.items()}
+        decided = {name: scope.now_ms for name, scope in back.items()}
+        for scope in back.values():
+            plane.restore(scope)
+        for anomaly in came:
+            if anomaly.ts_ms > decided.get(scope_name(anomaly), 0):
+                plane.observe(anomaly)
+    for anomaly in log:
+        if anomaly not in came:
+            plane.observe(anomaly)
     changes += plane.advance(END_MS)
     assert per_scope(changes) == per_scope(at_once(log))
 
