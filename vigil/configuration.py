@@ -236,11 +236,17 @@ def _shown(path: Path_, value: object) -> Any:
         return URL_PASSWORD.sub(STARS, value)
     if path[:2] == ("kafka", "properties") and isinstance(value, str) and len(path) == 2:
         return STARS  # no table: nobody knows what it holds
-    if path == ("alerts", "webhooks") and isinstance(value, tuple):  # a path often is the secret
-        return [re.sub(r"(?<=[^/:])/(?!/).*", f"/{STARS}", str(address)) for address in value]
+    if path in {("alerts", "webhooks"), ("alerts", "alertmanagers")}:
+        addresses = value if isinstance(value, tuple | list) else [value]
+        return [_without_secrets(str(address)) for address in addresses]
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _without_secrets(address: str) -> str:
+    """Return an address without password and path: a webhook's path often is its secret."""
+    return re.sub(r"(?<=[^/:])/(?!/).*", f"/{STARS}", URL_PASSWORD.sub(STARS, address))
 
 
 def _worded(error: ValidationError, origins: Mapping[Path_, str]) -> SettingsError:

@@ -370,7 +370,7 @@ class AlertSettings(_Section):
         for address in value:
             parts = urlsplit(address)
             if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise ValueError(f"{address.rpartition('@')[2]!r} is not http://host:port or https://host:port")
+                raise ValueError("an address is http://host:port or https://host:port")
             if parts.username is not None:
                 raise ValueError("an address holds no user and password: sign posts by webhook_secret, or use a proxy")
         return value
