@@ -18,7 +18,7 @@ from schemas.outputs import Alert, Contribution
 from streams.alerting.alertmanager_silences import mirrored, silence_body, utc
 from streams.alerting.config import SinksConfig
 from streams.alerting.controls import Controls
-from streams.alerting.sinks import call
+from streams.alerting.sinks import SinkRefusedError, call
 
 __all__ = ["Alertmanager", "annotations_of", "labels_of", "links_of"]
 
@@ -107,7 +107,11 @@ class Alertmanager:
         if not self._config.mirror_silences:
             return
         now_ms = time.time_ns() // 1_000_000
-        known = mirrored(json.loads(await call(session, f"{self._url}/silences", method="GET")))
+        listed = await call(session, f"{self._url}/silences", method="GET")
+        try:
+            known = mirrored(json.loads(listed))
+        except (ValueError, KeyError, TypeError) as error:
+            raise SinkRefusedError(f"its silences cannot be read: {error!r}") from error
         for silence in controls.silences():
             there = known.get(silence.id)
             if silence.ends_ms <= now_ms:

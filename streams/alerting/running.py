@@ -44,6 +44,7 @@ def run(make: Callable[[], AlertService]) -> int:
         talker = logging.getLogger(name)
         talker.addHandler(_Forward(logging.WARNING))
         talker.propagate = False
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a timer that is late on a busy machine is no news
     asyncio.run(_main(make))
     return 0
 
