@@ -85,6 +85,8 @@ class Ledger:
         """Anomalies taken in."""
         self.repeated = 0
         """Anomalies that a row had in it already, read again after a restart."""
+        self.foreign: list[bytes] = []
+        """Rows of partitions that are others', as of the last assignment; they change there, so they are forgotten."""
         self.unreadable = 0
         """Records that are no anomaly; passed over."""
 
@@ -109,12 +111,14 @@ class Ledger:
         """
         self._held = {number: _Held(AlertPlane(self._policy)) for number in ends}
         self.weigh(self._levels)
+        self.foreign = []
         unsent, waiting, over = Writes(), list[tuple[bytes, Waiting]](), list[tuple[int, bytes, bytes | None]]()
         decided: dict[str, int] = {}
         for key, value in sorted(rows.items()):
             row = decode_row(value)
             held = self._held.get(row.partition)
             if held is None:
+                self.foreign.append(key)
                 continue
             if row.offset < ends[row.partition]:
                 held.applied[row.name] = max(held.applied.get(row.name, NOTHING), row.offset)

@@ -160,6 +160,7 @@ class AlertService:
     async def _restore(self, ends: dict[int, int]) -> None:
         async with self._lock:
             unsent = self._ledger.assign(ends, self._writer.rows())
+            self._writer.forget(self._ledger.foreign)
             if unsent.alerts:
                 log.warning("publishing what a crash may have left unpublished", alerts=len(unsent.alerts))
             await self._writer.write(unsent)

@@ -1,7 +1,7 @@
 """Writes what the ledger wants written, each part in Kafka before the next begins."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -33,6 +33,11 @@ class Writer:
     def rows(self) -> dict[bytes, bytes]:
         """Return the whole table."""
         return dict(self._table.data.items())
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Forget rows without deleting them: Faust reads a partition's rows again when it comes back."""
+        for key in keys:
+            self._table.data.pop(key, None)
 
     async def write(self, writes: Writes) -> None:
         """Write rows, then alerts, then the rows without them.

@@ -125,6 +125,17 @@ def test_rows_of_an_earlier_topic_keep_their_alert_and_lose_their_offset() -> No
     assert [one.status for one in after.writes().alerts] == ["resolved"]
 
 
+def test_rows_of_partitions_that_others_hold_are_left_to_them() -> None:
+    ledger = Ledger()
+    ledger.assign({0: 9, 1: 9}, {})
+    ledger.take(0, 0, encode(FAULT[0]))
+    ledger.take(1, 0, encode(flagged("m0", 1, cluster="etcd-b")))
+    rows = {key: value for _, key, value in ledger.writes().rows if value is not None}
+    other = Ledger()
+    other.assign({1: 9}, rows)
+    assert (other.partitions, [b"etcd-a" in key for key in other.foreign]) == ({1}, [True])
+
+
 def test_a_row_of_another_version_is_refused() -> None:
     with pytest.raises(ValueError, match="version 3"):
         decode_row(b'{"row":"decided","name":"cluster:a","partition":0,"offset":0,"decided_ms":0,"scope":null,"v":3}')
