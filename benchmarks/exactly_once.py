@@ -14,7 +14,8 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.chaos.at_least_once import AtLeastOncePublisher
-from benchmarks.recovery import produce, topics, work_off
+from benchmarks.recovery import produce_fleet, work_off
+from benchmarks.topics import own_topics
 from streams import KafkaConfig, StateConfig, Worker
 
 WAYS: Final = ("exactly once", "at least once")
@@ -37,8 +38,8 @@ def apart(kafka: KafkaConfig, records: int, way: str) -> dict[str, Any]:
 def measure(bootstrap: str, nodes: int, steps: int, turns: int) -> dict[str, Any]:
     """Run the comparison, the ways by turns so that a busy machine slows both."""
     rates: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-    with topics(bootstrap) as kafka:
-        count = produce(kafka, nodes, steps)
+    with own_topics(bootstrap) as kafka:
+        count = produce_fleet(kafka, nodes, steps)
         for turn in range(turns):
             for way in WAYS:
                 group = replace(kafka, group_id=f"{kafka.group_id}-{way.split()[0]}-{turn}")

@@ -12,28 +12,24 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from threading import Thread
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import Producer
 
+from benchmarks.speed.telemetry import produce
+from benchmarks.topics import PARTITIONS, own_topics
 from detectors.catalogue import load_detectors
 from detectors.scoring import StreamScorer
 from schemas.streams import CONSENSUS
 from schemas.topics import partition_of
-from streams import KafkaConfig, StateConfig, Worker, WorkerConfig, configured_topics, ensure_topics
-from streams.topics import admin_client
+from streams import KafkaConfig, StateConfig, Worker, WorkerConfig
 from vigil.simulator.consensus import ConsensusFleet, simulate_consensus
 
 START_MS: Final = 1_750_000_000_000
 MEMBERS: Final = 5
-PARTITIONS: Final = 12
-ROLES: Final = ("consensus", "anomalies", "dead-letters", "state")
 PATIENCE_SECONDS: Final = 600.0
 
 
@@ -46,39 +42,9 @@ def telemetry(nodes: int, steps: int, stretch: int) -> Iterator[tuple[bytes, byt
         yield record.key, record.value, partition_of(cluster, "", PARTITIONS)
 
 
-def produce(kafka: KafkaConfig, nodes: int, steps: int, stretch: int = 0) -> int:
+def produce_fleet(kafka: KafkaConfig, nodes: int, steps: int, stretch: int = 0) -> int:
     """Send telemetry; returns the number of records."""
-    producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 20, "compression.type": "lz4"})
-    count = 0
-    for key, value, partition in telemetry(nodes, steps, stretch):
-        while True:
-            try:
-                producer.produce(kafka.topics["consensus"], value, key, partition)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        count += 1
-    producer.flush()
-    return count
-
-
-@contextmanager
-def topics(bootstrap: str) -> Iterator[KafkaConfig]:
-    """Make topics for this run, and delete them at its end."""
-    name = f"vigil-recovery-{uuid.uuid4().hex[:6]}"
-    kafka = KafkaConfig(bootstrap=bootstrap, group_id=name, topics={role: f"{name}.{role}" for role in ROLES})
-    admin = admin_client(kafka)
-    wanted = [
-        msgspec.structs.replace(topic, partitions=PARTITIONS)
-        for topic in configured_topics(kafka)
-        if topic.name in kafka.topics.values()
-    ]
-    ensure_topics(admin, wanted, replication=1)
-    try:
-        yield kafka
-    finally:
-        for done in admin.delete_topics(list(kafka.topics.values())).values():
-            done.result(30)
+    return produce(kafka.bootstrap, kafka.topics["consensus"], telemetry(nodes, steps, stretch))
 
 
 def work_off(kafka: KafkaConfig, records: int, state: StateConfig) -> dict[str, Any]:
@@ -145,14 +111,14 @@ def apart(kafka: KafkaConfig, records: int, state: StateConfig) -> dict[str, Any
 
 def measure(bootstrap: str, nodes: int, steps: int, turns: int, state: StateConfig) -> dict[str, Any]:
     """Run the whole comparison."""
-    with topics(bootstrap) as kafka:
-        count = produce(kafka, nodes, steps)
+    with own_topics(bootstrap) as kafka:
+        count = produce_fleet(kafka, nodes, steps)
         runs: dict[str, list[dict[str, Any]]] = {"without": [], "with": []}
         for turn in range(turns):
             for name, enabled in (("without", False), ("with", True)):
                 group = replace(kafka, group_id=f"{kafka.group_id}-{name}-{turn}")
                 runs[name].append(apart(group, count, replace(state, enabled=enabled)))
-        after = produce(kafka, nodes, 1, stretch=steps)
+        after = produce_fleet(kafka, nodes, 1, stretch=steps)
         back = apart(replace(kafka, group_id=f"{kafka.group_id}-with-{turns - 1}"), after, state)
     best = {name: max(each["rate"] for each in found) for name, found in runs.items()}
     cpu = {name: max(each["rate_cpu"] for each in found) for name, found in runs.items()}

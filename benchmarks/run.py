@@ -27,8 +27,9 @@ from benchmarks.speed.environment import PEERS, peers_python
 from benchmarks.speed.growth import measure_fleet, measure_growth
 from benchmarks.speed.latency import measure_latency
 from benchmarks.speed.scoring import measure_scoring
-from benchmarks.speed.servers import Servers, own_topics, serve
+from benchmarks.speed.servers import Servers, serve
 from benchmarks.speed.telemetry import Fleet, produce
+from benchmarks.topics import own_topics
 
 NODES: Final = 2_000
 SHARE_LOST: Final = 0.2  # of a ratio, before ``--floor`` complains

@@ -3,8 +3,9 @@
 from typing import Any, Final
 
 from benchmarks.speed.end_to_end import WorkerProcess, rate_between
-from benchmarks.speed.servers import Servers, own_topics
+from benchmarks.speed.servers import Servers
 from benchmarks.speed.telemetry import Fleet, produce
+from benchmarks.topics import own_topics
 
 __all__ = ["FLEETS", "measure_fleet", "measure_growth"]
 

@@ -10,8 +10,9 @@ import numpy as np
 from confluent_kafka import Consumer, Producer
 
 from benchmarks.speed.end_to_end import WorkerProcess
-from benchmarks.speed.servers import Servers, own_topics
+from benchmarks.speed.servers import Servers
 from benchmarks.speed.telemetry import Fleet
+from benchmarks.topics import own_topics
 
 __all__ = ["measure_latency"]
 

@@ -10,13 +10,13 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import Producer
 
+from benchmarks.topics import PARTITIONS
 from schemas.topics import partition_of
 
-__all__ = ["PARTITIONS", "START_MS", "Fleet", "produce", "recordings"]
+__all__ = ["START_MS", "Fleet", "produce", "recordings", "windows_of"]
 
 START_MS: Final = 1_750_000_000_000
 MEMBERS: Final = 5
-PARTITIONS: Final = 12
 LABELS: Final = ("split", "label", "fault", "intensity")
 OWN: Final = ("v", "ts_ms", "node_id", "cluster", "region")
 OUTPUT_MARGIN: Final = 20_000  # records between two looks at the producer's reports
