@@ -5,14 +5,15 @@ A value comes from, in rising order of precedence: the default here, a TOML file
 errors; this module only says what there is and what is valid.
 """
 
-import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from vigil.alert_settings import AlertSettings
+from vigil.setting_types import Codes, Names, Property, Section, TopicName, as_mapping
 
 __all__ = [
     "AlertSettings",
@@ -30,50 +31,9 @@ __all__ = [
 
 USUAL_STREAMS = ("consensus", "node")
 KNOWN_STREAMS = ("consensus", "node", "link", "compression")
-TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
-def _as_list(value: object) -> object:
-    """Let an environment variable hold a list: ``a,b`` or ``["a", "b"]``."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _as_mapping(value: object) -> object:
-    """Let an environment variable hold a table, as JSON."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        return json.loads(value)
-    return value
-
-
-def _as_property(value: object) -> object:
-    """Write a property as librdkafka does: ``true``, ``30000``, text."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int | float) else value
-
-
-def _topic_name(value: str) -> str:
-    if not TOPIC_NAME.fullmatch(value) or value in {".", ".."}:
-        raise ValueError("a topic's name is 1 to 249 letters, digits, '.', '_' or '-'")
-    return value
-
-
-# NoDecode: an environment variable may hold a plain list too, so decoding is the validators' work.
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_list)]
-Codes = Annotated[dict[str, Annotated[tuple[str, ...], BeforeValidator(_as_list)]], BeforeValidator(_as_mapping)]
-Property = Annotated[str, BeforeValidator(_as_property)]
-TopicName = Annotated[str, BeforeValidator(_topic_name)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class KafkaSettings(_Section):
+class KafkaSettings(Section):
     """How to reach Kafka. Whatever librdkafka knows and is not listed here goes into ``properties``."""
 
     bootstrap: str = Field(default="127.0.0.1:9092", description="Brokers to ask first: `host:port[,host:port...]`.")
@@ -106,7 +66,7 @@ class KafkaSettings(_Section):
     ssl_key_password_file: Path | None = Field(
         default=None, description="File that holds the password of the client's key."
     )
-    properties: Annotated[dict[str, Property], BeforeValidator(_as_mapping)] = Field(
+    properties: Annotated[dict[str, Property], BeforeValidator(as_mapping)] = Field(
         default_factory=dict,
         description='Any librdkafka property, as `"security.protocol" = "SASL_SSL"`; `consumer.` or `producer.` in '
         "front limits it to that client.",
@@ -129,7 +89,7 @@ class KafkaSettings(_Section):
         return self
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """How to reach Redis, the view of the newest verdicts."""
 
     enabled: bool = Field(default=True, description="Write the view to Redis; off, the worker needs Kafka alone.")
@@ -189,7 +149,7 @@ class RedisSettings(_Section):
         return self
 
 
-class StreamSettings(_Section):
+class StreamSettings(Section):
     """One stream of telemetry: a known one by its name, or your own with its ``fields``."""
 
     enabled: bool = Field(default=True, description="Consume this stream.")
@@ -233,7 +193,7 @@ class StreamSettings(_Section):
     )
 
 
-class TopicSettings(_Section):
+class TopicSettings(Section):
     """Names of topics beside the telemetry's, and how topics are created."""
 
     incidents: TopicName = Field(default="dwcp.incidents", description="Reported incidents, read for training.")
@@ -252,7 +212,7 @@ class TopicSettings(_Section):
         return value
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(Section):
     """How one worker process runs."""
 
     batch_max: int = Field(default=10_000, ge=1, le=1_000_000, description="Most records taken at once.")
@@ -275,7 +235,7 @@ class WorkerSettings(_Section):
     )
 
 
-class StateSettings(_Section):
+class StateSettings(Section):
     """How windows survive a restart: kept in a compacted topic, in the transaction of the records they come from."""
 
     enabled: bool = Field(default=True, description="Keep them; off, a restarted worker begins with empty windows.")
@@ -291,7 +251,7 @@ class StateSettings(_Section):
     )
 
 
-class DeadLetterSettings(_Section):
+class DeadLetterSettings(Section):
     """When a flood of unusable records stops the worker instead of draining the topic."""
 
     max_ratio: float = Field(
@@ -304,7 +264,7 @@ class DeadLetterSettings(_Section):
     )
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     """Where `/metrics`, `/healthz` and `/readyz` are served."""
 
     enabled: bool = Field(default=True, description="Serve them at all.")
@@ -312,79 +272,7 @@ class MetricsSettings(_Section):
     port: int = Field(default=9464, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
 
 
-class AlertSettings(_Section):
-    """How `vigil alerts run` makes alerts of anomalies, and whom it tells."""
-
-    group_id: str = Field(default="vigil-alerts", min_length=1, description="Consumer group of its instances.")
-    state_topic: TopicName = Field(
-        default="vigil.alerts.state", description="What it remembers; as many partitions as the anomalies."
-    )
-    controls_topic: TopicName = Field(
-        default="vigil.alerts.controls", description="Silences, acknowledgements and feedback."
-    )
-    clock: Literal["telemetry", "anomalies", "wall"] = Field(
-        default="telemetry",
-        description="Event time is that of the telemetry scored, of the newest anomaly, or this machine's.",
-    )
-    hold_back_s: float = Field(
-        default=2.0, ge=0, le=600, description="Anomalies of other nodes may come later by so much, event seconds."
-    )
-    tick_s: float = Field(default=0.5, gt=0, le=60, description="How often event time is looked at, seconds.")
-    batch_max: int = Field(default=10_000, ge=1, le=100_000, description="Most anomalies taken together.")
-    linger_s: float = Field(default=0.1, ge=0, le=10, description="How long to collect them, seconds.")
-    stall_s: float = Field(
-        default=60.0, gt=0, description="Telemetry that no worker scores holds event time up for so long, seconds."
-    )
-    port: int = Field(
-        default=9465, ge=0, le=65535, description="Port of its `/metrics`; `metrics.host` is the address."
-    )
-    alertmanagers: Names = Field(
-        default=(), description="Addresses of Alertmanager, such as `http://am-1:9093`; all of a pair."
-    )
-    webhooks: Names = Field(default=(), description="Addresses to post each change of an alert to.")
-    webhook_secret: SecretStr | None = Field(
-        default=None, description="Key of the posts' signature; only as an environment variable."
-    )
-    webhook_secret_file: Path | None = Field(default=None, description="File that holds it.")
-    resend_s: float = Field(
-        default=60.0, gt=0, description="An open alert is told to Alertmanager again after so long, seconds."
-    )
-    expire_s: float = Field(
-        default=300.0, gt=0, description="It ends there by itself when it was not told again for so long, seconds."
-    )
-    timeout_s: float = Field(default=10.0, gt=0, le=300, description="Longest wait for a sink's answer, seconds.")
-    retry_s: float = Field(
-        default=30.0, gt=0, le=3600, description="Longest wait before an unreachable sink is tried again, seconds."
-    )
-    mirror_silences: bool = Field(default=True, description="Give Alertmanager the silences of `vigil alerts silence`.")
-    runbooks: str = Field(
-        default="", description="Put in front of an alert's runbook for its link, such as `https://wiki/vigil/`."
-    )
-    dashboard: str = Field(
-        default="", description="Link to a dashboard, with `{cluster}`, `{node}`, `{from_ms}`, `{to_ms}` in it."
-    )
-
-    @field_validator("alertmanagers", "webhooks")
-    @classmethod
-    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for address in value:
-            parts = urlsplit(address)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise ValueError("an address is http://host:port or https://host:port")
-            if parts.username is not None:
-                raise ValueError("an address holds no user and password: sign posts by webhook_secret, or use a proxy")
-        return value
-
-    @model_validator(mode="after")
-    def _told_in_time(self) -> Self:
-        if self.webhook_secret is not None and self.webhook_secret_file is not None:
-            raise ValueError("give webhook_secret or webhook_secret_file, not both")
-        if self.expire_s < 2 * self.resend_s:
-            raise ValueError("expire_s is less than twice resend_s: alerts would end in between")
-        return self
-
-
-class LogSettings(_Section):
+class LogSettings(Section):
     """What is logged to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
