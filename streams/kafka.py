@@ -63,7 +63,8 @@ def consumer_properties(kafka: KafkaConfig, *, statistics_s: float) -> Propertie
         "queued.min.messages": 50_000,
         "topic.metadata.refresh.interval.ms": 30_000,
         "allow.auto.create.topics": False,
-        "heartbeat.interval.ms": max(1, kafka.session_timeout_ms // 4),
+        # Members learn of a rebalance by their heartbeats: a takeover waits for the slowest.
+        "heartbeat.interval.ms": max(1, min(1_000, kafka.session_timeout_ms // 4)),
     }
     properties.update(client_properties(kafka, "consumer"))
     properties.update(
