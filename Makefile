@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kafka lint format schemas models clean
+.PHONY: help install demo test test-kafka bench lint format schemas models clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(VENV)/.full  ## all tests on the embedded broker, with coverage
 
 test-kafka: $(VENV)/.full  ## the integration tests on Apache Kafka (KAFKA=HOST:PORT, or the one found beside the repository)
 	$(BIN)/python -m pytest tests/integration --kafka=$(or $(KAFKA),apache) $(ARGS)
+
+bench: $(VENV)/.full  ## speed beside its peers (ARGS="--quick"): docs/performance.md
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 lint: $(VENV)/.full  ## ruff, mypy --strict, import-linter, generated files current
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ def said(what: str) -> Iterator[None]:
     sys.stderr.write(f"{time.monotonic() - began:.0f} s\n")
 
 
-def end_to_end(servers: Servers, python: str, *, quick: bool) -> dict[str, Any]:
+def end_to_end(servers: Servers, python: str | None, *, quick: bool) -> dict[str, Any]:
     """Measure vigil and its peers on the same broker; records a second by the clock, medians of repeats."""
     turns = 1 if quick else 3
     timed = 300_000 if quick else 1_000_000
@@ -59,7 +59,7 @@ def end_to_end(servers: Servers, python: str, *, quick: bool) -> dict[str, Any]:
         "plain_loop": ("plain.py", 120_000 if quick else 400_000, ()),
     }
     found: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
-    for name, (script, records, more) in peers.items():
+    for name, (script, records, more) in peers.items() if python is not None else ():
         with said(f"end to end: {name}"), own_topics(servers.bootstrap) as kafka:
             topic = kafka.topics["consensus"]
             produce(servers.bootstrap, topic, Fleet(NODES).steps(0, -(-records // NODES)))
@@ -68,7 +68,7 @@ def end_to_end(servers: Servers, python: str, *, quick: bool) -> dict[str, Any]:
                 found[name].append(peer_rate([python, str(PEERS / script), *arguments]))
     with said("end to end: what exactly-once costs"):
         cost = measure_exactly_once(servers.bootstrap, NODES, 100, turns)
-    everyone = {"vigil": ours, **found}
+    everyone = {"vigil": ours, **{name: each for name, each in found.items() if each}}
     rates = {name: _median(each, "records_per_second") for name, each in everyone.items()}
     return {
         **rates,
@@ -99,10 +99,10 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).is_file() else []
 
 
-def run(servers: Servers, parts: list[str], *, quick: bool) -> dict[str, Any]:
+def run(servers: Servers, parts: list[str], *, quick: bool, peers: bool = True) -> dict[str, Any]:
     """Run the parts that were asked for."""
     found: dict[str, Any] = {"machine": machine(servers), "quick": quick}
-    python = str(peers_python()) if {"scoring", "end_to_end"} & set(parts) else ""
+    python = str(peers_python()) if peers and {"scoring", "end_to_end"} & set(parts) else None
     if "scoring" in parts:
         with said("scoring from arrays"):
             found["scoring"] = measure_scoring(quick=quick, peers=python)
@@ -171,13 +171,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less of each, in under eight minutes")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part only; may be repeated")
+    parser.add_argument("--no-peers", action="store_true", help="leave out the peers that are to be installed")
     parser.add_argument("--kafka", help="HOST:PORT of a broker of yours")
     parser.add_argument("--redis", help="URL of a Redis of yours")
     parser.add_argument("--floor", type=Path, help="JSON of an earlier run whose ratios must be kept")
     options = parser.parse_args()
     kind = "apache" if LAUNCHER.is_file() and shutil.which("java") and shutil.which("redis-server") else "embedded"
-    with serve(kind, options.kafka, options.redis) as servers:
-        found = run(servers, options.only or list(PARTS), quick=options.quick)
+    parts = options.only or list(PARTS)
+    nobody = nullcontext(Servers("", "", "none"))
+    with nobody if parts == ["scoring"] else serve(kind, options.kafka, options.redis) as servers:
+        found = run(servers, parts, quick=options.quick, peers=not options.no_peers)
     print(json.dumps(found) if options.json else "\n".join(table(found)))
     if options.floor is not None and (lost := fallen(found, json.loads(options.floor.read_text()))):
         sys.exit("slower than it was: " + "; ".join(lost))
