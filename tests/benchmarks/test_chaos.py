@@ -9,6 +9,7 @@ import pytest
 from fleet_samples import fleet, offline
 
 from benchmarks.chaos.faults import LANES, Kind, plan
+from benchmarks.chaos.group import _generation, _partition
 from benchmarks.chaos.network import END_TRANSACTION, SEND_OFFSETS, Network, Trap
 from benchmarks.chaos.servers import free_ports
 from benchmarks.chaos.verdicts import Comparison, compare_anomalies
@@ -98,3 +99,17 @@ def test_a_trap_springs_at_one_request_of_one_client_before_or_after_the_broker_
         broker.join(10)
     network.stop()
     assert broker.received == b"".join(others) + (request(END_TRANSACTION, "worker-1") if passes else b"")
+
+
+def test_a_group_is_looked_for_in_the_partition_that_kafka_keeps_it_in() -> None:
+    assert _partition("chaos-9cdf3e", 8) == 5  # as Apache Kafka's coordinator logged it
+
+
+def test_the_generation_is_read_from_what_kafka_wrote_about_the_group() -> None:
+    key = struct.pack(">hh", 2, 5) + b"vigil"
+    value = struct.pack(">hh", 3, 8) + b"consumer" + struct.pack(">i", 17) + b"..."
+    assert _generation(key, value, "vigil") == 17
+    assert _generation(key, value, "another") is None
+    assert _generation(key, b"", "vigil") is None, "the group is gone"
+    offset = struct.pack(">hh", 1, 5) + b"vigil" + struct.pack(">h", 1) + b"t" + struct.pack(">i", 0)
+    assert _generation(offset, value, "vigil") is None
