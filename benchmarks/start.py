@@ -2,9 +2,9 @@
 
 A worker with the default settings, so both shipped detectors, works off consensus telemetry of a fleet in four
 partitions. Then it is ended and started again, a few times, each after some more telemetry: by SIGTERM, which leaves
-nothing to replay, and by SIGKILL, which leaves what its snapshots lack. Of each: seconds that it took to stop, and of the start
-until its log says that it is loaded, joined and has its windows back, and until `/readyz` answers 200; and how many
-records it has to replay.
+nothing to replay, and by SIGKILL, which leaves what its snapshots lack. Of each: seconds that it took to stop, and of
+the start until its log says that it is loaded, joined and has its windows back, and until `/readyz` answers 200; and
+how many records it has to replay.
 """
 
 import argparse
@@ -57,7 +57,13 @@ def start(stage: Stage, number: signal.Signals) -> dict[str, float]:
     found = {PHASES[line["event"]]: round(_time(line) - began, 2) for line in after}
     replay = next(line["records_to_replay"] for line in after if line["event"] == "windows restored")
     nodes = next(line["nodes"] for line in after if line["event"] == "windows restored")
-    return {"stopping": round(began - signalled, 2), **found, "ready": round(ready, 2), "records_to_replay": replay, "nodes": nodes}
+    return {
+        "stopping": round(began - signalled, 2),
+        **found,
+        "ready": round(ready, 2),
+        "records_to_replay": replay,
+        "nodes": nodes,
+    }
 
 
 def measure(nodes: int, steps: int, turns: int) -> dict[str, Any]:
