@@ -24,6 +24,7 @@ from benchmarks.alert_servers import PATIENCE_SECONDS, AlertmanagerServer, Apach
 from benchmarks.alert_stage import PARTITIONS, AlertReader, AlertStage, alert_stage
 from benchmarks.alert_trials import START_MS, storm
 from detectors.alerts import AlertPlane
+from detectors.evaluation.alerts import alerts_of
 from schemas.codec import encode
 from schemas.outputs import Alert, Anomaly, Contribution, Source, anomaly_id
 from schemas.topics import partition_of
@@ -182,10 +183,7 @@ def _lasting(clusters: Sequence[int], seconds: Sequence[int]) -> list[Anomaly]:
 
 
 def _undisturbed(log: Sequence[Anomaly]) -> list[Alert]:
-    plane = AlertPlane()
-    for anomaly in log:
-        plane.observe(anomaly)
-    return plane.advance(log[-1].ts_ms + _LATER_MS - 2_000)
+    return alerts_of(log, AlertPlane())
 
 
 def _feed(stage: AlertStage, log: Sequence[Anomaly], hurry: threading.Event) -> None:

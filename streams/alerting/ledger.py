@@ -20,6 +20,9 @@ from streams.alerting.rows import Decided, Waiting, decode_row, encode_row, row_
 __all__ = ["Ledger", "Writes"]
 
 NOTHING: Final = -1
+CATCH_UP_MS: Final = 60_000  # half of what waits at most, see ``Policy.undecided_s``
+CATCH_UP_STEP_MS: Final = 5_000
+AGREEING: Final = 3
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class _Held:
         plane: of its anomalies.
         offset: newest anomaly taken.
         now_ms: event time up to which all is decided.
+        newest: event time of the three nodes that are furthest.
         applied: newest offset that the rows had of each scope when they came back.
         fresh: anomalies not written yet, by scope.
         waiting: written anomalies by scope: key of the row, and event time of its newest.
@@ -63,6 +67,7 @@ class _Held:
     plane: AlertPlane
     offset: int = NOTHING
     now_ms: int = 0
+    newest: dict[str, int] = field(default_factory=dict)
     applied: dict[str, int] = field(default_factory=dict)
     fresh: dict[str, _Fresh] = field(default_factory=dict)
     waiting: dict[str, dict[bytes, int]] = field(default_factory=dict)
@@ -79,6 +84,7 @@ class Ledger:
     def __init__(self, policy: Policy | None = None) -> None:
         self._policy = policy
         self._levels: Mapping[str, float] = {}
+        self._limit_ms = 0
         self._held: dict[int, _Held] = {}
         self._decoder = msgspec.json.Decoder(Anomaly)
         self.taken = 0
@@ -152,6 +158,7 @@ class Ledger:
             self.repeated += 1
             return
         held.plane.observe(anomaly)
+        self._catch_up(held, anomaly)
         fresh = held.fresh.setdefault(name, _Fresh())
         fresh.newest_ms, fresh.offset = max(fresh.newest_ms, anomaly.ts_ms), offset
         fresh.values.append(value or b"")
@@ -167,10 +174,10 @@ class Ledger:
         Returns:
             Whether time passed in all partitions.
         """
+        self._limit_ms = now_ms
         ready = [held for number, held in self._held.items() if held.offset >= needed.get(number, NOTHING)]
         for held in ready:
-            held.changes += held.plane.advance(now_ms)
-            held.now_ms = max(held.now_ms, now_ms)
+            _pass(held, now_ms)
         return len(ready) == len(self._held)
 
     def weigh(self, levels: Mapping[str, float]) -> None:
@@ -201,6 +208,20 @@ class Ledger:
     def planes(self) -> Iterable[AlertPlane]:
         """Give each partition's plane."""
         return [held.plane for held in self._held.values()]
+
+    def _catch_up(self, held: _Held, anomaly: Anomaly) -> None:
+        """Let event time pass while reading what was missed: nothing that is much older is to be expected there.
+
+        Of three nodes and more the second furthest counts: one wrong clock is no time.
+        """
+        newest = held.newest
+        newest[anomaly.node_id] = max(newest.get(anomaly.node_id, 0), anomaly.ts_ms)
+        if len(newest) > AGREEING:
+            del newest[min(newest, key=newest.__getitem__)]
+        reached = sorted(newest.values(), reverse=True)
+        to_ms = min(reached[len(reached) // AGREEING] - CATCH_UP_MS, self._limit_ms)
+        if to_ms >= held.now_ms + CATCH_UP_STEP_MS:
+            _pass(held, to_ms)
 
     def _wait_again(self, key: bytes, row: Waiting, decided_ms: int) -> bool:
         """Observe the anomalies of a row that are not decided; whether there are any."""
@@ -243,6 +264,11 @@ class Ledger:
             held.waiting.setdefault(name, {})[key] = fresh.newest_ms
             writes.rows.append((number, key, encode_row(row)))
         held.fresh = {}
+
+
+def _pass(held: _Held, to_ms: int) -> None:
+    held.changes += held.plane.advance(to_ms)
+    held.now_ms = max(held.now_ms, to_ms)
 
 
 def _settled(row: Decided) -> bytes | None:

@@ -72,7 +72,7 @@ class AlertService:
         self._ledger = Ledger(policy)
         self._inbox: asyncio.Queue[Any] = asyncio.Queue(2 * config.batch_max)
         self._lock = asyncio.Lock()
-        self._stop = asyncio.Event()
+        self._stop, self._timed = asyncio.Event(), asyncio.Event()
         self._timing: Timing | None = None
         self._looked = self._wrote_s = 0.0
         self._thread = ThreadPoolExecutor(1, "alert-clock")
@@ -169,6 +169,7 @@ class AlertService:
 
     async def _work(self) -> None:
         """Take in anomalies, batch by batch; a batch's offsets are committed after it is written, never before."""
+        await self._timed.wait()  # without a time to let pass, anomalies of hours would wait here instead of in Kafka
         while True:
             events = await self._collect()
             async with self._lock:
@@ -204,6 +205,8 @@ class AlertService:
             try:
                 self._timing = await self._in_thread(keeper.read) or self._timing
                 away = False
+                if self._timing is not None:
+                    self._timed.set()
             except KafkaException as error:
                 if not away:
                     log.warning("event time stands still: waiting for Kafka", error=error.args[0].str())

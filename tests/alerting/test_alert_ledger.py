@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.alerts import AlertPlane
+from detectors.evaluation.alerts import alerts_of
 from schemas.codec import encode
 from schemas.outputs import Alert, Anomaly
 from streams.alerting.ledger import Ledger, Writes
@@ -123,6 +124,33 @@ def test_rows_of_an_earlier_topic_keep_their_alert_and_lose_their_offset() -> No
     assert (after.taken, after.repeated) == (1, 0)
     after.advance(START_MS + END_S * 1_000, {0: 0})
     assert [one.status for one in after.writes().alerts] == ["resolved"]
+
+
+def test_hours_that_were_missed_are_worked_off_as_if_nothing_had_been_missed() -> None:
+    log = [flagged(f"n{member}", 400 * hour + second) for hour in range(20) for second in range(9) for member in (0, 1)]
+    ledger, told = Ledger(), list[bytes]()
+    ledger.assign({0: len(log)}, {})
+    ledger.advance(START_MS + 400 * 20_000, {0: len(log) - 1})
+    for offset, anomaly in enumerate(log):
+        ledger.take(0, offset, encode(anomaly))
+    ledger.advance(START_MS + 400 * 20_000, {0: len(log) - 1})
+    told += [encode(one) for one in ledger.writes().alerts]
+    assert told == [encode(one) for one in alerts_of(log, AlertPlane(), every=1)][: len(told)]
+    assert (len(told), ledger.overflow()) == (40, 0)
+
+
+def test_one_wrong_clock_makes_nothing_late_while_working_off() -> None:
+    log = [flagged(f"n{member}", second) for second in range(9) for member in range(3)]
+    ahead = flagged("n9", 3_600, cluster="etcd-b")
+    ledger = Ledger()
+    ledger.assign({0: 100}, {})
+    ledger.advance(START_MS + 7_200_000, {0: 99})
+    for offset, anomaly in enumerate([*log[:9], ahead, *log[9:]]):
+        ledger.take(0, offset, encode(anomaly))
+    assert not ledger.writes().alerts
+    ledger.advance(START_MS + 20_000, {})
+    [fired] = ledger.writes().alerts
+    assert fired.updated_ms == START_MS + 1_000
 
 
 def test_rows_of_partitions_that_others_hold_are_left_to_them() -> None:
