@@ -16,10 +16,9 @@ import statistics
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.chaos.servers import ServerError
+from benchmarks.chaos.servers import ServerError, wait_until
 from benchmarks.recovery import MEMBERS, START_MS
 from benchmarks.stage import Stage
 from vigil.publisher import Publisher
@@ -32,10 +31,11 @@ STRETCHES_AN_HOUR: Final = 4
 FAULTS_AN_HOUR: Final = 0.05  # a cluster
 LOOK_SECONDS: Final = 0.5
 PACE_SECONDS: Final = 0.01
+PROCESSED: Final = "dwcp_metrics_processed_total{"
 
 
 class Memory:
-    """Reads a process's resident memory on a thread, beside how far in event time it is.
+    """Reads the worker's metrics on a thread, as Prometheus does: resident memory, beside how far in event time it is.
 
     Args:
         stage: whose worker.
@@ -63,17 +63,12 @@ class Memory:
     def _run(self) -> None:
         try:
             while not self._closing.wait(LOOK_SECONDS):
-                self.committed = max(self.committed, self._stage.committed())
+                shown = self._stage.workers.metrics(NAME)
+                self.committed = int(sum(value for name, value in shown.items() if name.startswith(PROCESSED)))
                 hour = int(self.committed / self._records_an_hour)
-                self.by_hour.setdefault(hour, []).append(resident(self._stage.workers.pid(NAME)))
+                self.by_hour.setdefault(hour, []).append(shown["process_resident_memory_bytes"] / 2**20)
         except BaseException as error:  # noqa: BLE001 -- raised again by the caller
             self.error = error
-
-
-def resident(pid: int) -> float:
-    """Return the resident memory of a process, megabytes (Linux)."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def soak(hours: float, nodes: int, step_s: int, speed: float, minutes: float) -> dict[str, Any]:
@@ -88,6 +83,7 @@ def soak(hours: float, nodes: int, step_s: int, speed: float, minutes: float) ->
     }
     with Stage(PARTITIONS, settings) as stage:
         stage.workers.start([NAME])
+        wait_until(lambda: stage.workers.ready(NAME).get("status") == "ok", "the worker")
         memory = Memory(stage, records_an_hour)
         memory.start()
         until = began + 60 * minutes

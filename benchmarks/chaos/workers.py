@@ -118,13 +118,6 @@ class WorkerProcesses:
         self.run(name)
         return first.wait(timeout)
 
-    def pid(self, name: str) -> int:
-        """Return the process id of a worker that runs. Raises ``ServerError`` where it does not."""
-        process = self._slots[name].process
-        if process is None or process.poll() is not None:
-            raise ServerError(f"{name} does not run, its log is {self._directory / name}.log")
-        return process.pid
-
     def alive(self, name: str) -> bool:
         """Tell whether a process runs under this name."""
         process = self._slots[name].process
@@ -139,6 +132,12 @@ class WorkerProcesses:
             return dict(json.load(error))
         except OSError:
             return {}
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Return what a worker's `/metrics` says, by name with labels. Raises ``OSError`` when it does not answer."""
+        with urlopen(f"http://127.0.0.1:{self._slots[name].port}/metrics", timeout=5) as answer:
+            lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        return {metric: float(value) for metric, _, value in lines}
 
     def said(self, name: str, words: str) -> int:
         """Count the lines of a worker's log that hold these words."""
