@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer
 
 from benchmarks.speed.end_to_end import WorkerProcess
 from benchmarks.speed.servers import Servers
-from benchmarks.speed.telemetry import Fleet
+from benchmarks.speed.telemetry import Fleet, send
 from benchmarks.topics import own_topics
 
 __all__ = ["measure_latency"]
@@ -83,7 +83,7 @@ def _publish(
         if bad and node in bad:
             before, _, rest = value.partition(b'"latency_p50"')
             value = before + BAD + rest[rest.index(b'"quorum_size"') :]
-        producer.produce(topic, value, fleet.keys[node], fleet.partitions[node])
+        send(producer, topic, fleet.keys[node], value, fleet.partitions[node])
     producer.poll(0)
 
 

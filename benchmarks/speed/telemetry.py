@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from benchmarks.topics import PARTITIONS
 from schemas.topics import partition_of
 
-__all__ = ["START_MS", "Fleet", "produce", "recordings", "windows_of"]
+__all__ = ["START_MS", "Fleet", "produce", "recordings", "send", "windows_of"]
 
 START_MS: Final = 1_750_000_000_000
 MEMBERS: Final = 5
@@ -80,12 +80,7 @@ def produce(bootstrap: str, topic: str, records: Iterator[tuple[bytes, bytes, in
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4", "acks": "1"})
     count = 0
     for key, value, partition in records:
-        while True:
-            try:
-                producer.produce(topic, value, key, partition)
-                break
-            except BufferError:
-                producer.poll(0.05)
+        send(producer, topic, key, value, partition)
         count += 1
         if count % OUTPUT_MARGIN == 0:
             producer.poll(0)
@@ -93,6 +88,17 @@ def produce(bootstrap: str, topic: str, records: Iterator[tuple[bytes, bytes, in
     if left:
         raise RuntimeError(f"Kafka did not take {left} records within 60 s")
     return count
+
+
+def send(producer: Producer, topic: str, key: bytes, value: bytes, partition: int) -> None:
+    """Hand a record to a producer; waits while its queue is full."""
+    while True:
+        try:
+            producer.produce(topic, value, key, partition)
+        except BufferError:
+            producer.poll(0.05)
+        else:
+            return
 
 
 def windows_of(fleet: Fleet, count: int, length: int, fields: Sequence[str]) -> list[list[list[float]]]:
