@@ -13,7 +13,7 @@ from detectors.artefacts import ArtefactError, Metadata, read_artefact, write_ar
 from detectors.protocol import NodeState, Scores
 from detectors.reliability.decision import Decision
 from detectors.reliability.ensemble import Ensemble
-from detectors.reliability.features import MIN_WINDOW, FeaturePlan, window_features
+from detectors.reliability.features import MIN_WINDOW, FeaturePlan, deviations, window_features
 from detectors.reliability.outlook import KINDS_FILE, PHASE_FILE, Kinds, Phase
 from detectors.reliability.trees import load_trees
 from features.batch import WindowBatch
@@ -142,7 +142,7 @@ class ReliabilityDetector:
         return self._model.phase.tell(self.features(windows, before))
 
     def contributions(self, windows: WindowBatch, before: NodeState | None = None) -> list[tuple[Contribution, ...]]:
-        """Say which raw fields raise each window's probability: exact SHAP values of the trees, summed by field.
+        """Say which raw fields raise each window's probability: SHAP values of the trees, summed by field.
 
         Shares are of what speaks for an incident; the five largest are given. ``value`` is the newest measurement,
         ``usual`` where the node's baseline is, the expected band one and a half of its scales to either side.
@@ -184,9 +184,17 @@ class ReliabilityDetector:
         return self._model.score.margins(window_features(windows, self.plan, before))
 
     def _shap_by_field(self, features: _Floats32) -> NDArray[np.float64]:
-        """Return the sum of SHAP values of each raw field's features, on the margin: float64 (n, F)."""
-        by_field = np.zeros((len(features), len(self.fields)))
-        np.add.at(by_field.T, self.plan.field_of, self._model.score.shap_values(features).T)
+        """Return the sum of SHAP values of each raw field's features, on the margin: float64 (n, F).
+
+        Those of features across fields are shared out by how far each field is off.
+        """
+        by_field, field = np.zeros((len(features), len(self.fields))), self.plan.field_of
+        shap = self._model.score.shap_values(features)
+        np.add.at(by_field.T, field[field >= 0], shap[:, field >= 0].T)
+        off = deviations(features, self.plan).astype(np.float64)
+        total = off.sum(axis=1, keepdims=True)
+        shares = np.where(total > 0.0, off / np.maximum(total, 1e-300), 1.0 / len(self.fields))
+        by_field += shares * shap[:, field < 0].sum(axis=1, keepdims=True)
         return by_field
 
     def _explain(

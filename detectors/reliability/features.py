@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from detectors.protocol import NodeState
 from detectors.reliability.baseline import NodeBaseline
 from features.batch import WindowBatch
+from schemas.streams import NODE
 
 Array = NDArray[np.float32]
 
@@ -51,6 +52,19 @@ AGAINST_DAY: tuple[str, ...] = (
 off = (newest step - usual) / (scale + floor), off_1 to off_3 = the same of the steps before; both, either = smaller and
 larger of the two newest; fall = newest - largest of the three before: an incident that is over shows at once. off5,
 off30 = of the means of the newest five and of all steps; times = (mean + floor) / (usual + floor)."""
+
+OF_FIELDS: tuple[str, ...] = ("z", "off", "off_both", "off5", "off30")
+"""Statistics that are looked at across fields."""
+
+ACROSS: tuple[str, ...] = ("second", "third", "fifth", "sum", "over_1", "over_2")
+"""What is made of one of ``OF_FIELDS`` over all fields: the second, third and fifth largest, the sum of all held within
+0 to 4, and how many are above 1 and 2. One odd field is often nothing; several at once are not, whichever they are."""
+
+FALLING: frozenset[str] = frozenset({"availability_score"})
+"""Fields of which a low value is bad: across fields their deviation counts the other way round."""
+
+CODES: frozenset[str] = frozenset(NODE.codes)
+"""Fields whose numbers stand for texts: not looked at across fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +116,25 @@ class FeaturePlan:
             f"{self.fields[a]}:{kind}:{self.fields[b]}" for kind in ("over", "over_change") for a, b in self.pairs
         ]
         day = [f"{field}:{statistic}" for statistic in AGAINST_DAY for field in self.fields]
-        return (*plain, *ratios, *day)
+        across = [f"across:{statistic}:{what}" for statistic in OF_FIELDS for what in ACROSS]
+        return (*plain, *ratios, *day, *across)
 
     @property
     def field_of(self) -> NDArray[np.int64]:
-        """Place of the raw field each feature belongs to (the numerator's for a ratio): int64 (width,)."""
+        """Place of the raw field each feature belongs to: int64 (width,).
+
+        That of a ratio is its numerator; -1 for what is made across fields.
+        """
         own = list(range(len(self.fields)))
-        ratios = [a for a, _ in self.pairs] * 2
-        return np.array(own * len(STATISTICS) + ratios + own * len(AGAINST_DAY), dtype=np.int64)
+        ratios, across = [a for a, _ in self.pairs] * 2, [-1] * (len(OF_FIELDS) * len(ACROSS))
+        return np.array(own * len(STATISTICS) + ratios + own * len(AGAINST_DAY) + across, dtype=np.int64)
+
+    @property
+    def signs(self) -> Array:
+        """How a deviation of each field counts across fields, float32 (F,): 1, -1 where low is bad, 0 for codes."""
+        return np.array(
+            [0.0 if name in CODES else -1.0 if name in FALLING else 1.0 for name in self.fields], np.float32
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for the artefact's metadata."""
@@ -169,7 +194,15 @@ def window_features(windows: WindowBatch, plan: FeaturePlan, before: NodeState) 
     usual = [_ratio(mean[:, a], mean[:, b], plan, a, b) for a, b in plan.pairs]
     change = [a / np.maximum(b, np.float32(1e-6)) for a, b in zip(over, usual, strict=True)]
     day = _against_day(steps, now, mean, plan, before)
-    return np.column_stack([*blocks, *over, *change, *day]).astype(np.float32, copy=False)
+    parts |= zip(AGAINST_DAY, day, strict=True)
+    across = [column for name in OF_FIELDS for column in _across(parts[name], plan.signs)]
+    return np.column_stack([*blocks, *over, *change, *day, *across]).astype(np.float32, copy=False)
+
+
+def deviations(features: Array, plan: FeaturePlan) -> Array:
+    """Return how far each field is off in rows of ``window_features``, float32 (n, F), from 0 to 4."""
+    first = plan.names.index(f"{plan.fields[0]}:off5")
+    return _held(features[:, first : first + len(plan.fields)] * plan.signs)
 
 
 def _statistics(steps: Array, plan: FeaturePlan) -> dict[str, Array]:
@@ -207,6 +240,19 @@ def _against_day(steps: Array, now: Array, mean: Array, plan: FeaturePlan, befor
         (now + plan.floor) / level,
         (mean + plan.floor) / level,
     ]
+
+
+def _across(deviation: Array, signs: Array) -> list[Array]:
+    """Return ``ACROSS`` in its order, float32 (n,) each, of one deviation of every field, float32 (n, F)."""
+    signed = (deviation * signs)[:, signs != 0.0]
+    falling = np.sort(signed, axis=1)[:, ::-1]
+    rank = [falling[:, min(place, falling.shape[1] - 1)] for place in (1, 2, 4)]
+    above = [np.count_nonzero(signed > limit, axis=1).astype(np.float32) for limit in (1.0, 2.0)]
+    return [*rank, _fold(np.add, _held(falling).T), *above]
+
+
+def _held(deviation: Array) -> Array:
+    return np.clip(deviation, np.float32(0.0), np.float32(4.0))
 
 
 def _fold(operation: Callable[[Array, Array], Array], steps: Array) -> Array:

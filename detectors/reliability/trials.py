@@ -66,6 +66,7 @@ TRIALS: tuple[Trial, ...] = (
     Trial("without the shipped model's trees", ALONE),
     Trial("without those, and without the day's baseline", ALONE, lambda name: not _of_day(name)),
     Trial("without those, the day's baseline alone", ALONE, _of_day),
+    Trial("without those, and without what is made across fields", ALONE, lambda name: not name.startswith("across")),
     Trial("0.3 of the shipped model's trees", Recipe(prior=0.3)),
     Trial("the reference recipe's trees", REFERENCE_RECIPE),
     Trial("trees of depth 6", Recipe(depth=6)),

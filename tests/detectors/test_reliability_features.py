@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detectors.reliability.features import AGAINST_DAY, STATISTICS, FeaturePlan, window_features
+from detectors.reliability.features import AGAINST_DAY, STATISTICS, FeaturePlan, deviations, window_features
 from features.batch import WindowBatch
 
 FIELDS = ("latency_p50", "latency_p95", "latency_p99", "errors")
@@ -88,7 +88,31 @@ def test_latency_quantiles_are_related_to_each_other(plan: FeaturePlan) -> None:
 def test_every_feature_is_named_once_and_knows_its_field(plan: FeaturePlan) -> None:
     assert len(set(plan.names)) == len(plan.names) == len(plan.field_of)
     for name, place in zip(plan.names, plan.field_of.tolist(), strict=True):
-        assert name.startswith(FIELDS[place] + ":")
+        assert name.startswith((FIELDS[place] if place >= 0 else "across") + ":")
+
+
+def test_across_fields_the_most_deviating_count_whichever_they_are(plan: FeaturePlan) -> None:
+    steps = np.tile(np.array([10.0, 20.0, 30.0, 5.0], np.float32), (2, 30, 1))
+    steps[0, -5:, 1] += 100.0
+    steps[0, -1, 3] += 1.0
+    features = made(steps, plan)
+    off = np.sort([value(features, plan, f"{field}:off")[0] for field in FIELDS])[::-1]
+    assert value(features, plan, "across:off:second")[0] == off[1] > off[2]
+    assert value(features, plan, "across:off:third")[0] == off[2]
+    assert value(features, plan, "across:off:fifth")[0] == off[3]  # of four fields: the last
+    assert value(features, plan, "across:off:sum")[0] == pytest.approx(np.clip(off, 0.0, 4.0).sum())
+    assert value(features, plan, "across:off5:over_2")[0] == 1.0
+    assert deviations(features, plan)[0].argmax() == 1
+    assert not deviations(features, plan)[1].any()
+
+
+def test_across_fields_a_low_availability_is_bad_and_codes_say_nothing() -> None:
+    names = ("availability_score", "error_rate", "dwcp_mode")
+    plan = FeaturePlan(names, (), np.ones(3, np.float32), np.ones(3, np.float32))
+    assert plan.signs.tolist() == [-1.0, 1.0, 0.0]
+    steps = np.tile(np.array([99.0, 1.0, 0.0], np.float32), (3, 30, 1))
+    steps[0, -5:, 0], steps[1, -5:, 0], steps[2, -5:, 2] = 50.0, 150.0, 2.0
+    assert deviations(made(steps, plan), plan).tolist() == [[4.0, 0.0, 0.0], [0.0] * 3, [0.0] * 3]
 
 
 def test_a_windows_features_are_the_same_bits_in_any_batch(steps: np.ndarray, plan: FeaturePlan) -> None:
