@@ -100,6 +100,8 @@ class AlertStage:
     redis_url: str | None
     folder: Path
     settings: dict[str, str]
+    running: list[WorkerProcess] = field(default_factory=list)
+    """What was started; stopped at the end, whatever the end is."""
 
     def worker(self) -> WorkerProcess:
         """Start a worker."""
@@ -116,7 +118,9 @@ class AlertStage:
         settings = {**self.settings, port_name: str(port), **extra}
         arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("VIGIL_")}
-        return WorkerProcess(arguments, environment, port, self.folder / f"{name}.log", command)
+        started = WorkerProcess(arguments, environment, port, self.folder / f"{name}.log", command)
+        self.running.append(started)
+        return started
 
 
 @contextmanager
@@ -134,7 +138,9 @@ def alert_stage(bootstrap: str | None = None, redis_url: str | None = None) -> I
         wanted = [topic for topic in configured_topics(kafka) if topic.name in topics.values()]
         ensure_topics(admin, wanted, partitions=PARTITIONS)
         stack.callback(_delete, kafka, list(topics.values()))
-        yield AlertStage(kafka, redis_url, folder, _settings(kafka, redis_url, name))
+        stage = AlertStage(kafka, redis_url, folder, _settings(kafka, redis_url, name))
+        stack.callback(lambda: [one.stop() for one in stage.running])
+        yield stage
 
 
 def _delete(kafka: KafkaConfig, topics: list[str]) -> None:

@@ -103,8 +103,8 @@ class Follower:
         if known.error is not None:
             raise KafkaException(known.error)
         self._reached = dict.fromkeys(known.partitions, 0)
-        for number, offset in self._committed(timeout_s).items():
-            self._reached[number] = offset
+        if self._timed is None:  # for the newest event time, what was done long ago counts too
+            self._reached |= self._committed(timeout_s)
         self._consumer.assign([TopicPartition(self._topic, number, at) for number, at in self._reached.items()])
 
     def _committed(self, timeout_s: float) -> dict[int, int]:
