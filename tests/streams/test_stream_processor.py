@@ -82,7 +82,7 @@ def test_a_dead_letter_carries_the_record_and_its_envelope() -> None:
 
 
 def test_steps_are_counted_by_what_became_of_them() -> None:
-    steps = [*range(30), 29, 32, 31, 99]
+    steps = [*range(30), 29, 32, 31, 999]
     messages = [message(consensus("n1", step)) for step in steps]
     counts = Processor({TOPIC: scorer()}).process([records(messages)]).counts
     stream = counts.steps["consensus"]
