@@ -8,7 +8,7 @@ loses none.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -40,13 +40,12 @@ class Writes:
     settled: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Fresh:
-    """Anomalies of a scope that are not written yet."""
+class _Fresh(NamedTuple):
+    """An anomaly that is neither written nor decided: event time, offset, and the record."""
 
-    newest_ms: int = 0
-    offset: int = NOTHING
-    values: list[bytes] = field(default_factory=list)
+    ts_ms: int
+    offset: int
+    value: bytes
 
 
 @dataclass(slots=True)
@@ -56,21 +55,22 @@ class _Held:
     Attributes:
         plane: of its anomalies.
         offset: newest anomaly taken.
-        now_ms: event time up to which all is decided.
+        now_ms, decided: event time up to which all is decided that had been taken to this offset.
         newest: event time of the three nodes that are furthest.
         applied: newest offset that the rows had of each scope when they came back.
         fresh: anomalies not written yet, by scope.
-        waiting: written anomalies by scope: key of the row, and event time of its newest.
+        waiting: written anomalies by scope: key of the row, event time and offset of its newest.
         changes: decided and not handed out.
     """
 
     plane: AlertPlane
     offset: int = NOTHING
     now_ms: int = 0
+    decided: int = NOTHING
     newest: dict[str, int] = field(default_factory=dict)
     applied: dict[str, int] = field(default_factory=dict)
-    fresh: dict[str, _Fresh] = field(default_factory=dict)
-    waiting: dict[str, dict[bytes, int]] = field(default_factory=dict)
+    fresh: dict[str, list[_Fresh]] = field(default_factory=dict)
+    waiting: dict[str, dict[bytes, tuple[int, int]]] = field(default_factory=dict)
     changes: list[Alert] = field(default_factory=list)
 
 
@@ -119,7 +119,7 @@ class Ledger:
         self.weigh(self._levels)
         self.foreign = []
         unsent, waiting, over = Writes(), list[tuple[bytes, Waiting]](), list[tuple[int, bytes, bytes | None]]()
-        decided: dict[str, int] = {}
+        decided: dict[str, tuple[int, int]] = {}
         for key, value in sorted(rows.items()):
             row = decode_row(value)
             held = self._held.get(row.partition)
@@ -132,14 +132,16 @@ class Ledger:
             if isinstance(row, Waiting):
                 waiting.append((key, row))
                 continue
-            decided[row.name] = row.decided_ms
+            decided[row.name] = (row.decided_ms, row.decided_offset)
             if row.scope is not None:
                 held.plane.restore(row.scope)
             if row.unsent or row.scope is None:
                 unsent.alerts += row.unsent
                 over.append((row.partition, key, _settled(row)))
         for key, row in waiting:
-            if not self._wait_again(key, row, decided.get(row.name, NOTHING)):
+            decided_ms, offset = decided.get(row.name, (NOTHING, NOTHING))
+            # What came after time had passed was not decided then, however old it is.
+            if not self._wait_again(key, row, decided_ms if row.offset <= offset else NOTHING):
                 unsent.settled.append((row.partition, key, None))
         unsent.settled += over
         return unsent
@@ -158,10 +160,8 @@ class Ledger:
             self.repeated += 1
             return
         held.plane.observe(anomaly)
+        held.fresh.setdefault(name, []).append(_Fresh(anomaly.ts_ms, offset, value or b""))
         self._catch_up(held, anomaly)
-        fresh = held.fresh.setdefault(name, _Fresh())
-        fresh.newest_ms, fresh.offset = max(fresh.newest_ms, anomaly.ts_ms), offset
-        fresh.values.append(value or b"")
         self.taken += 1
 
     def advance(self, now_ms: int, needed: Mapping[int, int]) -> bool:
@@ -233,7 +233,7 @@ class Ledger:
                 held.plane.observe(anomaly)
         if newest_ms == NOTHING:
             return False
-        held.waiting.setdefault(row.name, {})[key] = newest_ms
+        held.waiting.setdefault(row.name, {})[key] = (newest_ms, row.offset)
         return True
 
     def _add_decided(self, writes: Writes, number: int, held: _Held) -> None:
@@ -243,32 +243,34 @@ class Ledger:
             unsent.setdefault(_scope_of(change), []).append(change)
         for name in held.plane.touched():
             told = tuple(unsent.get(name, ()))
-            row, key = Decided(name, number, held.offset, held.now_ms, held.plane.scope(name), told), row_key(name)
+            scope, key = held.plane.scope(name), row_key(name)
+            row = Decided(name, number, held.offset, held.now_ms, held.decided, scope, told)
             writes.rows.append((number, key, encode_row(row)))
             waiting = held.waiting.pop(name, {})
-            for one, newest_ms in waiting.items():
-                if newest_ms <= held.now_ms:
+            for one, (newest_ms, offset) in waiting.items():
+                if newest_ms <= held.now_ms and offset <= held.decided:
                     writes.settled.append((number, one, None))
                 else:
-                    held.waiting.setdefault(name, {})[one] = newest_ms
+                    held.waiting.setdefault(name, {})[one] = (newest_ms, offset)
             if told or row.scope is None:  # the row goes last: what waits without it would be decided once more
                 writes.settled.append((number, key, _settled(row)))
 
     def _add_waiting(self, writes: Writes, number: int, held: _Held) -> None:
-        """Add what came since, unless it is decided already."""
+        """Add what came since and is not decided already."""
         for name, fresh in held.fresh.items():
-            if fresh.newest_ms <= held.now_ms:
-                continue
-            key = row_key(name, fresh.offset)
-            row = Waiting(name, number, fresh.offset, tuple(msgspec.Raw(value) for value in fresh.values))
-            held.waiting.setdefault(name, {})[key] = fresh.newest_ms
+            key = row_key(name, fresh[-1].offset)
+            row = Waiting(name, number, fresh[-1].offset, tuple(msgspec.Raw(one.value) for one in fresh))
+            held.waiting.setdefault(name, {})[key] = (max(one.ts_ms for one in fresh), fresh[-1].offset)
             writes.rows.append((number, key, encode_row(row)))
         held.fresh = {}
 
 
 def _pass(held: _Held, to_ms: int) -> None:
+    """Let time pass in a partition; what is decided by it need not be written as waiting."""
     held.changes += held.plane.advance(to_ms)
-    held.now_ms = max(held.now_ms, to_ms)
+    held.now_ms, held.decided = max(held.now_ms, to_ms), held.offset
+    left = {name: [one for one in fresh if one.ts_ms > held.now_ms] for name, fresh in held.fresh.items()}
+    held.fresh = {name: fresh for name, fresh in left.items() if fresh}
 
 
 def _settled(row: Decided) -> bytes | None:

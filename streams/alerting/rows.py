@@ -20,7 +20,7 @@ class Decided(Struct, frozen=True, tag_field="row", tag="decided"):
         name: of the scope.
         partition: of the anomalies; where the row lives.
         offset: of the newest anomaly of the partition that had been taken in.
-        decided_ms: event time up to which all is decided.
+        decided_ms, decided_offset: event time up to which all is decided that had been taken in to this offset.
         scope: what was decided; ``None`` when nothing is to be remembered, and the row is about to be deleted.
         unsent: changes that are decided and may not have been published. A row is written before they are, and again
             afterwards without them: whoever finds some publishes them, and the bytes are the same.
@@ -31,6 +31,7 @@ class Decided(Struct, frozen=True, tag_field="row", tag="decided"):
     partition: int
     offset: int
     decided_ms: int
+    decided_offset: int
     scope: Scope | None
     unsent: tuple[Alert, ...] = ()
     v: int = ROW_VERSION

@@ -139,6 +139,29 @@ def test_hours_that_were_missed_are_worked_off_as_if_nothing_had_been_missed() -
     assert (len(told), ledger.overflow()) == (40, 0)
 
 
+def test_what_came_late_survives_a_crash_before_its_time_was_looked_at() -> None:
+    ledger, rows = Ledger(), dict[bytes, bytes]()
+    ledger.assign({0: 100}, {})
+
+    def write() -> None:
+        written = ledger.writes()
+        for _, key, value in written.rows + written.settled:
+            rows.pop(key, None)
+            if value is not None:
+                rows[key] = value
+
+    ledger.take(0, 0, encode(flagged("n0", 0)))
+    ledger.advance(START_MS + 60_000, {})
+    write()
+    for offset in range(1, 5):
+        ledger.take(0, offset, encode(flagged("n1", offset)))
+    write()
+    after = Ledger()
+    after.assign({0: 100}, rows)
+    after.advance(START_MS + 60_000, {})
+    assert [one.status for one in after.writes().alerts] == ["firing"]
+
+
 def test_one_wrong_clock_makes_nothing_late_while_working_off() -> None:
     log = [flagged(f"n{member}", second) for second in range(9) for member in range(3)]
     ahead = flagged("n9", 3_600, cluster="etcd-b")
@@ -166,7 +189,9 @@ def test_rows_of_partitions_that_others_hold_are_left_to_them() -> None:
 
 def test_a_row_of_another_version_is_refused() -> None:
     with pytest.raises(ValueError, match="version 3"):
-        decode_row(b'{"row":"decided","name":"cluster:a","partition":0,"offset":0,"decided_ms":0,"scope":null,"v":3}')
+        decode_row(
+            b'{"row":"decided","name":"cluster:a","partition":0,"offset":0,"decided_ms":0,"decided_offset":0,"scope":null,"v":3}'
+        )
 
 
 def test_an_anomaly_is_written_once_however_long_it_waits() -> None:
