@@ -53,7 +53,8 @@ def end_to_end(servers: Servers, python: str | None, *, quick: bool) -> dict[str
     with said("end to end: vigil"):
         ours = [measure_fleet(servers, NODES, timed) for _ in range(turns)]
     peers = {
-        "faust": ("faust_agent.py", 20_000 if quick else 60_000, ()),
+        "faust": ("faust_agent.py", 10_000 if quick else 40_000, ("table",)),
+        "faust_in_memory": ("faust_agent.py", 40_000 if quick else 120_000, ()),
         "quix_streams": ("quix.py", 10_000 if quick else 40_000, ("own",)),
         "quix_streams_in_memory": ("quix.py", 120_000 if quick else 400_000, ()),
         "plain_loop": ("plain.py", 120_000 if quick else 400_000, ()),

@@ -154,7 +154,7 @@ class WorkerConfig:
     """
 
     batch_max: int = 10_000
-    linger_s: float = 0.02
+    linger_s: float = 0.002
     idle_s: float = 0.2
     max_record_bytes: int = 65_536
     dead_letter_max_bytes: int = 8 * 1024 * 1024

@@ -216,7 +216,7 @@ class WorkerSettings(Section):
     """How one worker process runs."""
 
     batch_max: int = Field(default=10_000, ge=1, le=1_000_000, description="Most records taken at once.")
-    linger_s: float = Field(default=0.02, ge=0, le=10, description="How long to collect a batch, seconds.")
+    linger_s: float = Field(default=0.002, ge=0, le=10, description="How long to collect a batch, seconds.")
     idle_s: float = Field(default=0.2, gt=0, le=10, description="How long one wait for a record lasts, seconds.")
     max_record_bytes: int = Field(
         default=65_536, ge=256, le=16_777_216, description="A longer record is a dead letter, undecoded."
