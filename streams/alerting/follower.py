@@ -75,6 +75,12 @@ class Follower:
             for number in partitions
         }
 
+    def committed(self, partitions: Iterable[int], *, timeout_s: float = 10.0) -> dict[int, int]:
+        """Return where the group goes on in each partition that has such an offset. Raises ``KafkaException``."""
+        wanted = [TopicPartition(self._topic, number) for number in partitions]
+        found = self._consumer.committed(wanted, timeout_s) if wanted else []
+        return {each.partition: each.offset for each in found if each.offset >= 0}
+
     def follow(self, *, timeout_s: float = 5.0) -> Followed | None:
         """Read on to where the topic ends now.
 
@@ -92,7 +98,7 @@ class Follower:
             if time.monotonic() > deadline:
                 return None
             self._read()
-        return Followed(dict(self._newest), self._committed(timeout_s), self._event_ms)
+        return Followed(dict(self._newest), self.committed(self._reached, timeout_s=timeout_s), self._event_ms)
 
     def close(self) -> None:
         """Let go of Kafka."""
@@ -104,12 +110,8 @@ class Follower:
             raise KafkaException(known.error)
         self._reached = dict.fromkeys(known.partitions, 0)
         if self._timed is None:  # for the newest event time, what was done long ago counts too
-            self._reached |= self._committed(timeout_s)
+            self._reached |= self.committed(self._reached, timeout_s=timeout_s)
         self._consumer.assign([TopicPartition(self._topic, number, at) for number, at in self._reached.items()])
-
-    def _committed(self, timeout_s: float) -> dict[int, int]:
-        wanted = [TopicPartition(self._topic, number) for number in self._reached]
-        return {each.partition: each.offset for each in self._consumer.committed(wanted, timeout_s) if each.offset >= 0}
 
     def _read(self) -> None:
         for message in self._consumer.consume(MOST, 0.05):

@@ -101,13 +101,17 @@ class Ledger:
         """Partitions held."""
         return frozenset(self._held)
 
-    def assign(self, ends: Mapping[int, int], rows: Mapping[bytes, bytes]) -> Writes:
+    def assign(
+        self, ends: Mapping[int, int], rows: Mapping[bytes, bytes], committed: Mapping[int, int] | None = None
+    ) -> Writes:
         """Hold these partitions and no others, as their rows say.
 
         Args:
             ends: partitions to hold from now on, with the offset behind their newest anomaly. A row that claims to know
                 more is of an earlier topic of this name: its alerts stay, its offset does not.
             rows: the whole table; rows of other partitions are left out.
+            committed: offset from which each partition is read on. What is below is in the rows; of what is above, a
+                crash may have left some, so that time must not pass before it was read again.
 
         Returns:
             What a crash left unpublished.
@@ -115,7 +119,8 @@ class Ledger:
         Raises:
             ValueError: a row cannot be read.
         """
-        self._held = {number: _Held(AlertPlane(self._policy)) for number in ends}
+        start = committed or {}
+        self._held = {number: _Held(AlertPlane(self._policy), start.get(number, 0) - 1) for number in ends}
         self.weigh(self._levels)
         self.foreign = []
         unsent, waiting, over = Writes(), list[tuple[bytes, Waiting]](), list[tuple[int, bytes, bytes | None]]()
@@ -128,7 +133,6 @@ class Ledger:
                 continue
             if row.offset < ends[row.partition]:
                 held.applied[row.name] = max(held.applied.get(row.name, NOTHING), row.offset)
-                held.offset = max(held.offset, row.offset)
             if isinstance(row, Waiting):
                 waiting.append((key, row))
                 continue

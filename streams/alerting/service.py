@@ -151,15 +151,16 @@ class AlertService:
 
         async def restored(*_: Any, **__: Any) -> None:
             assigned = [each.partition for each in app.consumer.assignment() if each.topic == names.anomalies]
-            await self._restore(await self._in_thread(lambda: keeper.follower.ends(assigned)))
+            ends = await self._in_thread(lambda: keeper.follower.ends(assigned))
+            await self._restore(ends, await self._in_thread(lambda: keeper.follower.committed(assigned)))
 
         app.agent(make_topic(app, names.anomalies, names.partitions), name="anomalies")(collect)
         app.on_rebalance_complete.connect(restored, weak=False)
         return app
 
-    async def _restore(self, ends: dict[int, int]) -> None:
+    async def _restore(self, ends: dict[int, int], committed: dict[int, int]) -> None:
         async with self._lock:
-            unsent = self._ledger.assign(ends, self._writer.rows())
+            unsent = self._ledger.assign(ends, self._writer.rows(), committed)
             self._writer.forget(self._ledger.foreign)
             if unsent.alerts:
                 log.warning("publishing what a crash may have left unpublished", alerts=len(unsent.alerts))
