@@ -41,9 +41,7 @@ class Seen:
 
 
 def window_rules() -> st.SearchStrategy[WindowRules]:
-    def build(
-        window: int, gap: int, late: int, idle: int, silence: int | None, resume: int
-    ) -> WindowRules:
+    def build(window: int, gap: int, late: int, idle: int, silence: int | None, resume: int) -> WindowRules:
         idle_ms = (gap + 1) * STEP_MS + idle
         return WindowRules(
             features=FEATURES,
