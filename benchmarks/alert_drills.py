@@ -88,6 +88,7 @@ def crashes(kills: int, bootstrap: str | None) -> dict[str, Any]:
         "anomalies": len(log),
         "changes_expected": len(expected),
         "changes_published": len(set(told)),
+        "changes_missing": len(expected - set(told)),
         "equal": set(told) == expected,
         "repeats": len(told) - len(set(told)),
         "repeats_with_other_bytes": len({one.alert.id for one in reader.told}) != len(set(told)),

