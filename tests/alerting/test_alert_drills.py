@@ -13,7 +13,12 @@ from vigil.labelled import read_faults
 
 RECORDING = Path(__file__).resolve().parents[3] / "shared" / "data" / "consensus_etcd_d.jsonl.gz"
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1_800)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.integration,
+    pytest.mark.timeout(1_800),
+    pytest.mark.xdist_group("alert drills"),  # one drill for both tests
+]
 
 
 @cache
