@@ -1,5 +1,6 @@
 """The drills, short: killed again and again on Apache Kafka, and a recording through worker and service."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ pytestmark = [
 ]
 
 
+drill = pytest.mark.skipif(
+    not os.environ.get("VIGIL_DRILLS"), reason="takes many minutes and shows an open fault: VIGIL_DRILLS=1 runs it"
+)
+
+
 @cache
 def killed() -> dict[str, Any]:
     """A service killed twice while 20 clusters have alerts, beside an undisturbed one; skips without Apache Kafka."""
@@ -30,6 +36,7 @@ def killed() -> dict[str, Any]:
         pytest.skip(str(error))
 
 
+@drill
 def test_a_service_that_is_killed_again_and_again_publishes_the_alerts_of_an_undisturbed_one() -> None:
     found = killed()
     assert found["changes_expected"] > 300
@@ -40,6 +47,7 @@ def test_a_service_that_is_killed_again_and_again_publishes_the_alerts_of_an_und
 KNOWN = "a kill can lose the last anomaly of a partition, or tell a sink twice: docs/evaluation/alerts.md"
 
 
+@drill
 @pytest.mark.xfail(reason=KNOWN, strict=False)
 def test_a_kill_loses_nothing_and_repeats_nothing() -> None:
     found = killed()
