@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,20 +52,20 @@ def wait_until(condition: Callable[[], Any], what: str, *, timeout: float = PATI
     return time.monotonic() - began
 
 
-class _Process:
+class _Process(ABC):
     """A server of its own process, on a port of its own, that can be stopped and started again."""
 
     def __init__(self) -> None:
         [self.port] = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Return what runs it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self) -> bool:
         """Whether it does its work."""
-        raise NotImplementedError
 
     def start(self) -> Self:
         """Start it and wait until it answers."""
