@@ -23,7 +23,6 @@ __all__ = ["Mark", "WorkerProcess", "peer_rate", "process_usage", "rate_between"
 
 LOOK_SECONDS: Final = 0.2
 PATIENCE_SECONDS: Final = 600.0
-MEGABYTE: Final = 1024 * 1024
 STAGES: Final = ("idle", "consume", "decode", "score", "state", "collect", "publish", "view", "replay")
 
 
@@ -85,11 +84,9 @@ class WorkerProcess:
         self._command += [part for name, value in chosen.items() for part in ("--set", f"{name}={value}")]
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in __exit__
-        self.began = 0.0
 
     def __enter__(self) -> Self:
         """Start it."""
-        self.began = time.monotonic()
         self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
         return self
 
@@ -116,14 +113,6 @@ class WorkerProcess:
                 return str(answer.read().decode())
         except OSError:
             return ""
-
-    def ready(self) -> bool:
-        """Tell whether it says that it is ready."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/ready", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
 
     def total(self, name: str, **labels: str) -> float:
         """Return the sum of a metric over the series that have these labels."""

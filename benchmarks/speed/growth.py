@@ -21,14 +21,13 @@ def measure_growth(servers: Servers, *, quick: bool) -> dict[int, dict[str, Any]
     return {nodes: measure_fleet(servers, nodes, timed) for nodes in FLEETS}
 
 
-def measure_fleet(servers: Servers, nodes: int, timed: int, partitions: int | None = None) -> dict[str, Any]:
+def measure_fleet(servers: Servers, nodes: int, timed: int) -> dict[str, Any]:
     """Let a worker work off a backlog of a fleet, whose windows are complete when the clock starts.
 
     Args:
         servers: Kafka and Redis.
         nodes: in the fleet.
         timed: records to measure, at least.
-        partitions: of the topic, when not the usual.
 
     Returns:
         Rates of ``rate_between``; ``bytes_per_node`` of the windows, ``rss_mb`` of the worker at the end, ``stages`` in
@@ -36,8 +35,7 @@ def measure_fleet(servers: Servers, nodes: int, timed: int, partitions: int | No
     """
     warm = WARM_STEPS * nodes
     steps = WARM_STEPS + max(1, -(-timed // nodes))
-    options = {} if partitions is None else {"partitions": partitions}
-    with own_topics(servers.bootstrap, **options) as kafka:
+    with own_topics(servers.bootstrap) as kafka:
         count = produce(servers.bootstrap, kafka.topics["consensus"], Fleet(nodes).steps(0, steps))
         with WorkerProcess(servers, kafka) as worker:
             first, before = worker.wait_for(warm), worker.stages()
