@@ -197,7 +197,8 @@ def _feed(stage: AlertStage, log: Sequence[Anomaly], hurry: threading.Event) -> 
 
 
 def _publish(stage: AlertStage, log: Sequence[Anomaly]) -> None:
-    producer = Producer({"bootstrap.servers": stage.kafka.bootstrap, "compression.type": "lz4", "linger.ms": 5})
+    settings = {"enable.idempotence": True, "compression.type": "lz4", "linger.ms": 5}
+    producer = Producer({"bootstrap.servers": stage.kafka.bootstrap, **settings})
     topic = stage.kafka.topics["anomalies"]
     for place, one in enumerate(log):
         partition = partition_of(one.cluster, one.node_id, PARTITIONS)

@@ -77,7 +77,7 @@ class Fleet:
 
 def produce(bootstrap: str, topic: str, records: Iterator[tuple[bytes, bytes, int]]) -> int:
     """Send records and wait until Kafka has them; returns how many."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4", "acks": "1"})
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4", "enable.idempotence": True})
     count = 0
     for key, value, partition in records:
         send(producer, topic, key, value, partition)

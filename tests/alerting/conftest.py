@@ -60,7 +60,7 @@ def reader(stage: AlertStage) -> Iterator[AlertReader]:
 @pytest.fixture
 def send(stage: AlertStage) -> Callable[..., None]:
     """Publish anomalies as a worker does: in order, all of a cluster to one partition."""
-    producer = Producer({"bootstrap.servers": stage.kafka.bootstrap})
+    producer = Producer({"bootstrap.servers": stage.kafka.bootstrap, "enable.idempotence": True})
     topic = stage.kafka.topics["anomalies"]
 
     def publish(*anomalies: Anomaly) -> None:

@@ -78,7 +78,7 @@ def test_a_record_that_is_no_anomaly_is_counted_and_passed_over(
     stage: AlertStage, start: Start, send: Send, reader: AlertReader
 ) -> None:
     service = start()
-    producer = Producer({"bootstrap.servers": stage.kafka.bootstrap})
+    producer = Producer({"bootstrap.servers": stage.kafka.bootstrap, "enable.idempotence": True})
     for partition in range(4):
         producer.produce(stage.kafka.topics["anomalies"], b"{", b"k", partition)
     producer.flush()

@@ -155,7 +155,9 @@ class Rig:
         self.produce_to("consensus", messages, **options)
 
     def produce_to(self, role: str, messages: Sequence[Telemetry], **options: Any) -> None:
-        producer = Producer({"bootstrap.servers": self.bootstrap, "message.max.bytes": 16_000_000, "linger.ms": 1})
+        # Idempotent, or a broker that does not lead a new topic yet makes the client send again, in another order.
+        settings = {"enable.idempotence": True, "message.max.bytes": 16_000_000, "linger.ms": 1}
+        producer = Producer({"bootstrap.servers": self.bootstrap, **settings})
         failures: list[str] = []
         for each in messages:
             producer.produce(

@@ -47,7 +47,7 @@ def kafka(rig: Rig) -> KafkaConfig:
 
 
 def publish(kafka: KafkaConfig, records: list[tuple[str, bytes | None]]) -> None:
-    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True})
     for key, value in records:
         producer.produce(kafka.topics["incidents"], value, key)
     assert producer.flush(20) == 0
