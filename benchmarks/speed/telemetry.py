@@ -77,7 +77,8 @@ class Fleet:
 
 def produce(bootstrap: str, topic: str, records: Iterator[tuple[bytes, bytes, int]]) -> int:
     """Send records and wait until Kafka has them; returns how many."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4", "enable.idempotence": True})
+    settings = {"linger.ms": 20, "compression.type": "lz4", "enable.idempotence": True}
+    producer = Producer({"bootstrap.servers": bootstrap, **settings})
     count = 0
     for key, value, partition in records:
         send(producer, topic, key, value, partition)
