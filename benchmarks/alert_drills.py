@@ -20,9 +20,10 @@ from typing import Any, Final
 from confluent_kafka import Producer
 from redis import Redis
 
-from benchmarks.alert_servers import PATIENCE_SECONDS, AlertmanagerServer, ApacheBroker, HookServer, wait_until
+from benchmarks.alert_servers import AlertmanagerServer, ApacheBroker, HookServer
 from benchmarks.alert_stage import PARTITIONS, AlertReader, AlertStage, alert_stage
 from benchmarks.alert_trials import START_MS, storm
+from benchmarks.waiting import PATIENCE_SECONDS, LateError, wait_until
 from detectors.alerts import AlertPlane
 from detectors.evaluation.alerts import alerts_of
 from schemas.codec import encode
@@ -73,7 +74,7 @@ def crashes(kills: int, bootstrap: str | None) -> dict[str, Any]:
             seconds, fed_meanwhile = time.monotonic() - began, feeding.is_alive()
             done.set()
             feeding.join()
-            with suppress(TimeoutError):  # the figures say then what is missing
+            with suppress(LateError):  # the figures say then what is missing
                 wait_until(lambda: {one.value for one in reader.told} >= expected, "all alerts", timeout=300)
             newest = {one.alert.fingerprint: one.alert.id for one in reader.told}
             wait_until(lambda: _view(stage) == newest, "the view in Redis")

@@ -7,11 +7,9 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +18,12 @@ from typing import Any, ClassVar, Final, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from benchmarks.waiting import wait_until
 from vigil.embedded import HOST, free_ports
 
-__all__ = ["PATIENCE_SECONDS", "AlertmanagerServer", "ApacheBroker", "HookServer", "ServerMissingError", "wait_until"]
+__all__ = ["AlertmanagerServer", "ApacheBroker", "HookServer", "ServerMissingError"]
 
 LAUNCHER: Final = Path(__file__).resolve().parents[2] / "shared" / "kafka" / "start"
-PATIENCE_SECONDS: Final = 180.0
 _ROUTES: Final = """route:
   receiver: hook
   group_by: [cluster]
@@ -40,16 +38,6 @@ receivers:
 
 class ServerMissingError(Exception):
     """A server is not installed here: the message says which and how to get it."""
-
-
-def wait_until(condition: Callable[[], Any], what: str, *, timeout: float = PATIENCE_SECONDS) -> float:
-    """Wait for a condition; returns the seconds it took. Raises ``TimeoutError`` when it does not come true."""
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > timeout:
-            raise TimeoutError(f"waited {timeout:g} s in vain for {what}")
-        time.sleep(0.05)
-    return time.monotonic() - began
 
 
 class _Process(ABC):

@@ -18,9 +18,9 @@ import threading
 import time
 from typing import Any, Final
 
-from benchmarks.chaos.servers import ServerError, wait_until
 from benchmarks.recovery import MEMBERS, START_MS
 from benchmarks.stage import Stage
+from benchmarks.waiting import LateError, wait_until
 from vigil.publisher import Publisher
 from vigil.simulator.consensus import ConsensusFleet, simulate_consensus
 
@@ -153,7 +153,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         found = soak(options.hours, options.nodes, options.step_s, options.speed, options.minutes)
-    except ServerError as error:
+    except LateError as error:
         print(f"soak: {error}", file=sys.stderr)
         return 2
     if options.json:

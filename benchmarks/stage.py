@@ -11,10 +11,12 @@ from typing import Final, Self
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from benchmarks.chaos.servers import Cluster, RedisServer, free_ports, wait_until
+from benchmarks.chaos.servers import Cluster, RedisServer
 from benchmarks.chaos.workers import WorkerProcesses
+from benchmarks.waiting import wait_until
 from streams import KafkaConfig, TopicsError, configured_topics, ensure_topics
 from streams.topics import admin_client
+from vigil.embedded import free_ports
 
 __all__ = ["Stage"]
 

@@ -17,9 +17,9 @@ import time
 from datetime import datetime
 from typing import Any, Final
 
-from benchmarks.chaos.servers import ServerError, wait_until
 from benchmarks.recovery import MEMBERS, START_MS
 from benchmarks.stage import Stage
+from benchmarks.waiting import LateError, wait_until
 from vigil.publisher import Publisher
 from vigil.simulator.consensus import ConsensusFleet, simulate_consensus
 
@@ -103,7 +103,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         found = measure(options.nodes, options.steps, options.turns)
-    except ServerError as error:
+    except LateError as error:
         print(f"start: {error}", file=sys.stderr)
         return 2
     if options.json:

@@ -20,10 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.chaos.faults import Fault, plan
-from benchmarks.chaos.servers import ServerError
 from benchmarks.chaos.storm import Storm
 from benchmarks.chaos.verdicts import Comparison
 from benchmarks.chaos.world import Setup, World
+from benchmarks.waiting import LateError
 
 
 def chaos(setup: Setup, count: int, console: Console) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         found = chaos(setup, options.faults, Console(stderr=True))
-    except ServerError as error:
+    except LateError as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 2
     print(json.dumps(found)) if options.json else _print(found)

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from benchmarks.chaos.pauses import Pauses
 from benchmarks.chaos.restarts import rolling
-from benchmarks.chaos.servers import ServerError, wait_until
 from benchmarks.chaos.verdicts import Comparison
 from benchmarks.chaos.world import Setup, World
+from benchmarks.waiting import LateError, wait_until
 
 
 class Drills:
@@ -154,7 +154,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         found = drill(Setup(seed=options.seed, brokers=options.brokers, keep=options.keep), options.only)
-    except ServerError as error:
+    except LateError as error:
         print(f"drills: {error}", file=sys.stderr)
         return 2
     if options.json:

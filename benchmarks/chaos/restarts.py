@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from benchmarks.chaos.group import generations
 from benchmarks.chaos.pauses import Pauses
-from benchmarks.chaos.servers import ServerError, wait_until
 from benchmarks.chaos.world import Setup, World
+from benchmarks.waiting import LateError, wait_until
 
 __all__ = ["rolling"]
 
@@ -149,7 +149,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         found = measure(Setup(brokers=options.brokers, keep=options.keep), options.rounds, overlap=options.overlap)
-    except ServerError as error:
+    except LateError as error:
         print(f"restarts: {error}", file=sys.stderr)
         return 2
     if options.json:

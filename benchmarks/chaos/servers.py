@@ -4,10 +4,8 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,34 +14,16 @@ from confluent_kafka.admin import AdminClient
 from redis import Redis
 from redis.exceptions import RedisError
 
-__all__ = ["Broker", "Cluster", "RedisServer", "ServerError", "free_ports", "wait_until"]
+from benchmarks.waiting import LateError, wait_until
+
+__all__ = ["Broker", "Cluster", "RedisServer", "ServerError"]
 
 LAUNCHER: Final = Path(__file__).resolve().parents[3] / "shared" / "kafka" / "start"
 HOST: Final = "127.0.0.1"
-PATIENCE_SECONDS: Final = 300.0
 
 
-class ServerError(Exception):
+class ServerError(LateError):
     """A server cannot be started: the message says why."""
-
-
-def wait_until(condition: Callable[[], bool], what: str, *, timeout: float = PATIENCE_SECONDS) -> float:
-    """Wait for a condition; returns the seconds it took. Raises ``ServerError`` when it does not come true in time."""
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > timeout:
-            raise ServerError(f"waited {timeout:g} s in vain for {what}")
-        time.sleep(0.05)
-    return time.monotonic() - began
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports that are free right now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _replication(brokers: int) -> dict[str, str]:

@@ -14,8 +14,9 @@ from confluent_kafka.admin._resource import ResourceType
 
 from benchmarks.chaos.faults import Fault, Kind, Lane
 from benchmarks.chaos.network import ADD_OFFSETS, END_TRANSACTION, PRODUCE, SEND_OFFSETS, Trap
-from benchmarks.chaos.servers import ServerError, wait_until
+from benchmarks.chaos.servers import ServerError
 from benchmarks.chaos.world import World
+from benchmarks.waiting import wait_until
 
 __all__ = ["Storm"]
 

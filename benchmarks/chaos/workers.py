@@ -16,7 +16,8 @@ from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from benchmarks.chaos.servers import ServerError, free_ports
+from benchmarks.chaos.servers import ServerError
+from vigil.embedded import free_ports
 
 __all__ = ["WorkerProcesses"]
 

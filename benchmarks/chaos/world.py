@@ -16,15 +16,17 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.chaos.feed import Feed
 from benchmarks.chaos.network import HOST, Network
-from benchmarks.chaos.servers import Cluster, RedisServer, free_ports, wait_until
+from benchmarks.chaos.servers import Cluster, RedisServer
 from benchmarks.chaos.verdicts import Comparison, Expected, compare, read_topic, undisturbed
 from benchmarks.chaos.workers import WorkerProcesses
+from benchmarks.waiting import wait_until
 from detectors.artefacts import shipped
 from detectors.catalogue import load_detectors
 from detectors.consensus.detector import ConsensusDetector
 from detectors.scoring import StreamScorer
 from schemas.streams import CONSENSUS
 from streams import KafkaConfig, TopicsError, configured_topics, ensure_topics
+from vigil.embedded import free_ports
 
 __all__ = ["Setup", "World"]
 

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from benchmarks.chaos.servers import free_ports
 from benchmarks.etcd.gateway import HOST, status
 from benchmarks.etcd.proxy import PeerNetwork
+from vigil.embedded import free_ports
 
 __all__ = ["Cluster", "EtcdError", "Member"]
 

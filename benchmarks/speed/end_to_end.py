@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self
 
-from benchmarks.chaos.servers import free_ports
 from benchmarks.speed.servers import Servers
 from streams import KafkaConfig
+from vigil.embedded import free_ports
 
 __all__ = ["Mark", "WorkerProcess", "peer_rate", "process_usage", "rate_between"]
 

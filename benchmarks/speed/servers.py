@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.chaos.servers import Cluster, RedisServer, free_ports
-from vigil.embedded import EmbeddedServers
+from benchmarks.chaos.servers import Cluster, RedisServer
+from vigil.embedded import EmbeddedServers, free_ports
 
 __all__ = ["Servers", "serve"]
 

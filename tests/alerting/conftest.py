@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from benchmarks.alert_servers import PATIENCE_SECONDS, AlertmanagerServer, HookServer, ServerMissingError
+from benchmarks.alert_servers import AlertmanagerServer, HookServer, ServerMissingError
 from benchmarks.alert_stage import AlertReader, AlertStage, alert_stage
+from benchmarks.waiting import PATIENCE_SECONDS
 from schemas.codec import encode
 from schemas.outputs import Anomaly
 from schemas.topics import partition_of

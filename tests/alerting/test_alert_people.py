@@ -10,8 +10,9 @@ import pytest
 from alert_samples import flagged
 from alert_watch import sample
 
-from benchmarks.alert_servers import AlertmanagerServer, HookServer, wait_until
+from benchmarks.alert_servers import AlertmanagerServer, HookServer
 from benchmarks.alert_stage import AlertReader, AlertStage
+from benchmarks.waiting import wait_until
 from vigil.demo.stage import WorkerProcess
 
 Send = Callable[..., None]

@@ -9,8 +9,8 @@ from alert_watch import ready, sample
 from confluent_kafka import Consumer, Producer, TopicPartition
 from msgspec.structs import replace
 
-from benchmarks.alert_servers import wait_until
 from benchmarks.alert_stage import AlertReader, AlertStage
+from benchmarks.waiting import wait_until
 from detectors.alerts import AlertPlane
 from schemas.codec import encode
 from schemas.outputs import Anomaly

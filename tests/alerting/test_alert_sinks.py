@@ -9,8 +9,9 @@ import pytest
 from alert_samples import flagged
 from alert_watch import sample
 
-from benchmarks.alert_servers import AlertmanagerServer, HookServer, wait_until
+from benchmarks.alert_servers import AlertmanagerServer, HookServer
 from benchmarks.alert_stage import AlertReader
+from benchmarks.waiting import wait_until
 from streams.alerting.webhook import sign
 from vigil.demo.stage import WorkerProcess
 

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.chaos.servers import free_ports, wait_until
 from benchmarks.etcd.__main__ import Setup, record
 from benchmarks.etcd.clients import Clients, Second, bursts
 from benchmarks.etcd.cluster import Cluster, EtcdError
@@ -26,10 +25,12 @@ from benchmarks.etcd.faults import STRENGTHS, Injected, Kind, Planned, label, pl
 from benchmarks.etcd.gateway import HOST
 from benchmarks.etcd.proxy import PeerNetwork
 from benchmarks.etcd.recorder import faults_path
+from benchmarks.waiting import wait_until
 from features.recordings import read_columns, read_recording
 from schemas.codec import decode_record
 from schemas.metrics import ConsensusMetrics
 from schemas.streams import CONSENSUS
+from vigil.embedded import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "benchmarks/etcd/recordings"
