@@ -60,7 +60,7 @@ class RedisConfig:
         ttl_s: a node that publishes nothing for this long disappears from the view.
         timeout_s: longest wait for Redis to connect or answer.
         flush_interval_s: shortest time between two writes; each carries only the newest verdict of every node.
-        buffer_nodes: how many nodes' newest verdicts wait for Redis to come back; the longest waiting go first.
+        buffer_nodes: how many nodes' newest verdicts wait for Redis to come back, about; the oldest go first.
         ssl_ca_file: authority that signed the server's certificate, PEM; the system's when ``None``.
         ssl_certificate_file: the client's certificate, PEM, where the server asks for one.
         ssl_key_file: the key of that certificate, PEM.

@@ -169,9 +169,10 @@ class WorkerMetrics:
         for anomaly in batch.anomalies:
             self.anomalies.labels(anomaly.detector, anomaly.severity).inc()
             self.delay.observe(max(0.0, (now_ms - anomaly.ts_ms) / 1000))
-        for verdict in batch.verdicts:
-            if verdict.detector == RELIABILITY:
-                self.reliability.observe(verdict.score)
+        for columns in batch.columns:
+            if columns.about.detector == RELIABILITY:
+                for score in columns.scores.tolist():
+                    self.reliability.observe(score)
         self.states.inc(len(batch.states))
         self.spent(batch.seconds)
 

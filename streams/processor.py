@@ -21,9 +21,9 @@ from streams.changelog import Changelog, Restored
 from streams.dead_letters import DeadLetter
 from streams.source import Partition, Records
 from streams.state import SavedPartition, StateRecord
+from streams.verdict_columns import VerdictColumns, verdict_columns
 from streams.verdicts import (
     NodeVerdict,
-    newest_verdicts,
     reporting_verdicts,
     silence_verdicts,
     silent_verdicts,
@@ -69,7 +69,8 @@ class Batch:
         anomalies: to publish, a topic's in the order of its records.
         dead_letters: to publish, likewise.
         states: window state to publish in the same transaction.
-        verdicts: newest verdict of each node and detector, for the view.
+        columns: all verdicts of each stream and detector, for the view.
+        verdicts: what the view is told beside them: who fell silent, who is back.
         starts: first offset of the batch, by partition.
         offsets: next offset to read, by partition: what the transaction commits.
         rejected: by partition, bool (n,) in log order, whether each record is a dead letter.
@@ -81,6 +82,7 @@ class Batch:
     anomalies: list[Anomaly] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     states: list[StateRecord] = field(default_factory=list)
+    columns: list[VerdictColumns] = field(default_factory=list)
     verdicts: list[NodeVerdict] = field(default_factory=list)
     starts: dict[Partition, int] = field(default_factory=dict)
     offsets: dict[Partition, int] = field(default_factory=dict)
@@ -224,7 +226,9 @@ class Processor:
         saved_at = self._clock()
         batch.anomalies.extend(outcome.anomalies)
         batch.dead_letters.extend(_dead_letters(records, decoded))
-        batch.verdicts.extend(newest_verdicts(scorer.stream.name, decoded, outcome.verdicts, outcome.anomalies))
+        batch.columns.extend(
+            verdict_columns(scorer.stream.name, decoded, each, outcome.anomalies) for each in outcome.verdicts
+        )
         if scorer.silence is not None:
             returned = outcome.appended.returned
             batch.verdicts.extend(

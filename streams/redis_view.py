@@ -7,7 +7,8 @@ writers arrive in, the verdict with the newest event time stays. Keys: docs/oper
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
@@ -18,43 +19,50 @@ from redis.exceptions import RedisError
 
 from streams.config import RedisConfig
 from streams.redis_client import redis_client
-from streams.verdicts import NodeVerdict
+from streams.verdict_columns import VerdictColumns, joined
+from streams.verdicts import About, NodeVerdict
 
 __all__ = ["RedisView", "ViewEvents", "add_verdicts"]
 
 log = structlog.get_logger("vigil.redis")
 
+Row = tuple[Any, ...]
 CHUNK_NODES = 250  # nodes a script call: Redis is busy for about a millisecond, others are served in between
 LONGEST_PAUSE_SECONDS = 5.0
 
-# One call writes the newest verdicts of many nodes. Per node: skip if what is stored is newer, else store, keep the
-# sorted sets in step, and note when the node lapses. Redis runs a script alone, so two workers cannot interleave.
+# One call writes the newest verdicts of many nodes by one detector. Per node: skip if what is stored is newer, else
+# store, keep the sorted sets in step, and note when the node lapses. Redis runs a script alone, so two workers cannot
+# interleave. A row is node, time, score, cluster, region; then, where there is more to tell, severity, anomaly, and
+# what is told (``verdicts.WHOLE``).
 WRITE_VERDICTS = """
-local prefix, ttl_ms, rows = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
+local prefix, ttl_ms, batch = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
+local stream, detector, threshold, version = unpack(batch[1])
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 local written = 0
-for _, row in ipairs(rows) do
-  local member = row.detector .. ':' .. row.node
+for _, row in ipairs(batch[2]) do
+  local node, ts_ms, score = row[1], row[2], row[3]
+  local severity, anomaly, told = row[6] or '', row[7], row[8] or 0
+  local member = detector .. ':' .. node
   local key = prefix .. 'verdict:' .. member
   local old = redis.call('HMGET', key, 'ts_ms', 'severity', 'anomaly_ts_ms')
   local old_ts, old_severity = tonumber(old[1] or '-1'), old[2] or ''
-  if not row.ends or old_severity ~= '' then
-    if row.anomaly and tonumber(old[3] or '-1') <= row.anomaly.ts_ms then
-      redis.call('HSET', key, 'anomaly_ts_ms', row.anomaly.ts_ms, 'anomaly_id', row.anomaly.id,
-        'anomaly_score', row.anomaly.score, 'anomaly_severity', row.anomaly.severity)
+  if told ~= 1 or old_severity ~= '' then
+    if anomaly and tonumber(old[3] or '-1') <= anomaly.ts_ms then
+      redis.call('HSET', key, 'anomaly_ts_ms', anomaly.ts_ms, 'anomaly_id', anomaly.id,
+        'anomaly_score', anomaly.score, 'anomaly_severity', anomaly.severity)
     end
-    if not row.past and old_ts <= row.ts_ms then
-      redis.call('HSET', key, 'ts_ms', row.ts_ms, 'score', row.score, 'threshold', row.threshold,
-        'severity', row.severity, 'stream', row.stream, 'model_version', row.model_version,
-        'cluster', row.cluster, 'region', row.region)
-      if old_severity ~= '' and old_severity ~= row.severity then
+    if told ~= 2 and old_ts <= ts_ms then
+      redis.call('HSET', key, 'ts_ms', ts_ms, 'score', score, 'threshold', threshold,
+        'severity', severity, 'stream', stream, 'model_version', version, 'cluster', row[4], 'region', row[5])
+      if old_severity ~= '' and old_severity ~= severity then
         redis.call('ZREM', prefix .. 'active:' .. old_severity, member)
       end
-      if row.severity ~= '' then
-        redis.call('ZADD', prefix .. 'active:' .. row.severity, row.ts_ms, member)
+      if severity ~= '' then
+        redis.call('ZADD', prefix .. 'active:' .. severity, ts_ms, member)
       end
-      redis.call('ZADD', prefix .. 'worst:' .. row.detector, row.ratio, row.node)
+      local ratio = threshold ~= 0 and score / threshold or score
+      redis.call('ZADD', prefix .. 'worst:' .. detector, math.max(-1e300, math.min(1e300, ratio)), node)
       written = written + 1
     end
     redis.call('PEXPIRE', key, ttl_ms)
@@ -84,9 +92,18 @@ return #lapsed
 
 def add_verdicts(pipeline: Pipeline, config: RedisConfig, verdicts: Iterable[NodeVerdict]) -> None:
     """Add to a pipeline what writes verdicts where they are newer than what is there."""
-    ttl_ms, rows = str(config.ttl_s * 1000), iter(verdicts)
-    while chunk := list(islice(rows, CHUNK_NODES)):
-        pipeline.eval(WRITE_VERDICTS, 0, config.key_prefix, ttl_ms, msgspec.json.encode(chunk))
+    groups: dict[About, list[Row]] = {}
+    for each in verdicts:
+        groups.setdefault(each.about, []).append(each.row())
+    for about, rows in groups.items():
+        _add_rows(pipeline, config, about, rows)
+
+
+def _add_rows(pipeline: Pipeline, config: RedisConfig, about: About, rows: Sequence[Row]) -> None:
+    ttl_ms = str(config.ttl_s * 1000)
+    for start in range(0, len(rows), CHUNK_NODES):
+        batch = msgspec.json.encode((about, rows[start : start + CHUNK_NODES]))
+        pipeline.eval(WRITE_VERDICTS, 0, config.key_prefix, ttl_ms, batch)
 
 
 class ViewEvents(Protocol):
@@ -101,8 +118,45 @@ class ViewEvents(Protocol):
         ...
 
     def redis_lost(self, nodes: int) -> None:
-        """Say that the buffer was full and the verdicts waiting longest were forgotten."""
+        """Say that the buffer was full and the oldest verdicts were forgotten."""
         ...
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Verdicts that are not written yet.
+
+    Attributes:
+        columns: in the order they came, a node perhaps several times.
+        told: verdicts told one by one, by detector and node.
+    """
+
+    columns: list[VerdictColumns]
+    told: dict[tuple[str, str], NodeVerdict]
+
+    def add(self, verdicts: Iterable[NodeVerdict], columns: Iterable[VerdictColumns]) -> None:
+        """Take newer ones."""
+        self.columns.extend(columns)
+        for verdict in verdicts:
+            old = self.told.get(verdict.key)
+            self.told[verdict.key] = verdict if old is None else old.merged(verdict)
+
+    def reduce(self) -> int:
+        """Keep the newest verdict, and the newest anomaly, of each node; returns how many there are."""
+        self.columns = joined(self.columns)
+        return sum(map(len, self.columns)) + len(self.told)
+
+    def bound(self, most: int) -> int:
+        """Forget the oldest where there are too many; returns how many. Looks only once it may be worth it."""
+        if sum(map(len, self.columns)) + len(self.told) <= 2 * most:
+            return 0
+        excess = left = max(0, self.reduce() - most)
+        for i, each in enumerate(self.columns):
+            gone = min(left, len(each))
+            self.columns[i], left = each.without_first(gone), left - gone
+        for key in list(islice(self.told, left)):
+            del self.told[key]
+        return excess
 
 
 class RedisView:
@@ -129,7 +183,7 @@ class RedisView:
         self._counters = counters
         self._client = redis_client(config)  # a failed flush stays in the buffer: the next one is the retry
         self._lock = threading.Lock()
-        self._waiting: dict[tuple[str, str], NodeVerdict] = {}
+        self._waiting = Waiting([], {})
         self._wake = threading.Event()
         self._closing = threading.Event()
         self.up: bool | None = None
@@ -141,12 +195,11 @@ class RedisView:
         """Begin writing."""
         self._thread.start()
 
-    def offer(self, verdicts: Iterable[NodeVerdict]) -> None:
-        """Take the newest verdicts of some nodes; returns at once, whatever Redis does."""
-        dropped = 0
+    def offer(self, verdicts: Iterable[NodeVerdict] = (), columns: Iterable[VerdictColumns] = ()) -> None:
+        """Take verdicts on some nodes; returns at once, whatever Redis does."""
         with self._lock:
-            _merge(self._waiting, verdicts)
-            dropped = self._bound()
+            self._waiting.add(verdicts, columns)
+            dropped = self._waiting.bound(self._config.buffer_nodes)
         if dropped:
             self._events.redis_lost(dropped)
         self._wake.set()
@@ -154,7 +207,8 @@ class RedisView:
     @property
     def waiting(self) -> int:
         """Nodes whose newest verdict is not in Redis yet."""
-        return len(self._waiting)
+        with self._lock:
+            return self._waiting.reduce()
 
     def close(self, timeout: float) -> bool:
         """Write what waits, once, and end the thread; true when everything was written within ``timeout`` seconds."""
@@ -163,7 +217,7 @@ class RedisView:
         if self._thread.is_alive():
             self._thread.join(timeout)
         self._client.close()
-        return not self._waiting
+        return not self.waiting
 
     def _run(self) -> None:
         pause = self._config.flush_interval_s
@@ -182,15 +236,16 @@ class RedisView:
     def _flush(self) -> bool:
         """Write everything that waits in one pipeline; on failure it waits on, under anything newer."""
         with self._lock:
-            taken, self._waiting = self._waiting, {}
+            taken, self._waiting = self._waiting, Waiting([], {})
+        nodes = taken.reduce()
         started = time.monotonic()
         try:
             self._write(taken)
         except RedisError as error:
             with self._lock:
                 newer, self._waiting = self._waiting, taken
-                _merge(self._waiting, newer.values())
-                dropped = self._bound()
+                self._waiting.add(newer.told.values(), newer.columns)
+                dropped = self._waiting.bound(self._config.buffer_nodes)
             if self.up is not False:
                 log.warning("Redis is away, the view will catch up", redis=self._config.address, error=str(error))
             self.up = False
@@ -199,17 +254,19 @@ class RedisView:
                 self._events.redis_lost(dropped)
             return False
         if self.up is False:
-            log.info("Redis is back, the view is current", redis=self._config.address, nodes=len(taken))
+            log.info("Redis is back, the view is current", redis=self._config.address, nodes=nodes)
         self.up = True
-        self._events.redis_flushed(len(taken), time.monotonic() - started)
+        self._events.redis_flushed(nodes, time.monotonic() - started)
         return True
 
-    def _write(self, verdicts: Mapping[tuple[str, str], NodeVerdict]) -> None:
+    def _write(self, waiting: Waiting) -> None:
         prefix = self._config.key_prefix
         key = f"{prefix}worker:{self._worker}"
         pipeline = self._client.pipeline(transaction=False)
         pipeline.exists(key)
-        add_verdicts(pipeline, self._config, verdicts.values())
+        add_verdicts(pipeline, self._config, waiting.told.values())
+        for each in waiting.columns:
+            _add_rows(pipeline, self._config, each.about, each.rows())
         pipeline.eval(DROP_LAPSED, 0, prefix, "1000")
         counters: dict[Any, Any] = {name: str(value) for name, value in self._counters().items()}
         if counters:
@@ -218,18 +275,3 @@ class RedisView:
         [known, *_] = pipeline.execute()
         if counters and not known:
             self.emptied.set()
-
-    def _bound(self) -> int:
-        """Forget the verdicts that wait longest where there are too many; the caller holds the lock."""
-        excess = len(self._waiting) - self._config.buffer_nodes
-        for key in list(islice(self._waiting, max(0, excess))):
-            del self._waiting[key]
-        return max(0, excess)
-
-
-def _merge(waiting: dict[tuple[str, str], NodeVerdict], verdicts: Iterable[NodeVerdict]) -> None:
-    """Keep the newest verdict, and the newest anomaly, of each node."""
-    for verdict in verdicts:
-        key = (verdict.detector, verdict.node)
-        old = waiting.get(key)
-        waiting[key] = verdict if old is None else old.merged(verdict)

@@ -1,27 +1,43 @@
 """What the view shows of a node: its newest verdict, and its newest anomaly."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from detectors.scoring import Verdicts
 from detectors.silence import SilenceDetector
 from schemas.codec import Decoded
 from schemas.outputs import Anomaly
 
 __all__ = [
+    "About",
     "NodeAnomaly",
     "NodeVerdict",
     "anomaly_alone",
-    "newest_verdicts",
+    "node_anomaly",
     "reporting_verdicts",
     "silence_verdicts",
     "silent_verdicts",
 ]
 
-LARGEST_RATIO = 1e300
+
+WHOLE, ENDS, PAST = 0, 1, 2  # what a row tells: all of it; an end, where there is something to end; the anomaly alone
+
+
+class About(NamedTuple):
+    """What the verdicts of one detector have in common.
+
+    Attributes:
+        stream: name of the stream.
+        detector: name of the detector.
+        threshold: an anomaly has a greater score.
+        model_version: of the detector's artefact.
+    """
+
+    stream: str
+    detector: str
+    threshold: float
+    model_version: str
 
 
 class NodeAnomaly(msgspec.Struct, frozen=True, gc=False):
@@ -33,38 +49,44 @@ class NodeAnomaly(msgspec.Struct, frozen=True, gc=False):
     severity: str
 
 
-class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """The newest verdict on a node by one detector.
 
     Attributes:
-        stream: name of the stream.
-        detector: name of the detector.
+        about: which detector, and what else its verdicts have in common.
         node: node id or link key.
         ts_ms: event time of the verdict.
-        score, threshold: of the window that ends there.
-        ratio: score by threshold, to compare nodes across detectors.
+        score: of the window that ends there.
         severity: of the anomaly; empty for a normal window.
-        model_version: of the detector's artefact.
         cluster, region: as the record says, else empty.
         anomaly: the newest anomaly since the last write, which may be older than the verdict.
         ends: it is told only where an anomaly is shown that it ends.
         past: only the anomaly is told; whether it was the last word about the node is not known.
     """
 
-    stream: str
-    detector: str
+    about: About
     node: str
     ts_ms: int
     score: float
-    threshold: float
-    ratio: float
     severity: str
-    model_version: str
     cluster: str
     region: str
     anomaly: NodeAnomaly | None = None
     past: bool = False
     ends: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Detector and node."""
+        return self.about.detector, self.node
+
+    def row(self) -> tuple[Any, ...]:
+        """Return what the view is told, see ``streams.redis_view``."""
+        told = ENDS if self.ends else PAST if self.past else WHOLE
+        return (
+            *(self.node, self.ts_ms, self.score, self.cluster, self.region, self.severity),
+            *(self.anomaly or False, told),
+        )
 
     def merged(self, other: "NodeVerdict") -> "NodeVerdict":
         """Return the newer of two verdicts on one node, with the newer of their anomalies; equal times: the other's."""
@@ -73,26 +95,6 @@ class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         if other.anomaly is not None and (anomaly is None or other.anomaly.ts_ms >= anomaly.ts_ms):
             anomaly = other.anomaly
         return newer if newer.anomaly is anomaly else msgspec.structs.replace(newer, anomaly=anomaly)
-
-
-def newest_verdicts(
-    stream: str, decoded: Decoded, verdicts: Sequence[Verdicts], anomalies: Iterable[Anomaly]
-) -> list[NodeVerdict]:
-    """Reduce a batch to one verdict a node and detector: the newest by event time.
-
-    Args:
-        stream: name of the stream.
-        decoded: the batch.
-        verdicts: all scores of the batch.
-        anomalies: those of the batch.
-
-    Returns:
-        As many verdicts as (node, detector) pairs have a complete window in the batch.
-    """
-    flagged: dict[tuple[str, str], list[Anomaly]] = {}
-    for anomaly in anomalies:
-        flagged.setdefault((anomaly.detector, anomaly.node_id), []).append(anomaly)
-    return [each for one in verdicts for each in _of_detector(stream, decoded, one, flagged)]
 
 
 def silence_verdicts(
@@ -129,9 +131,8 @@ def silent_verdicts(stream: str, detector: SilenceDetector, anomalies: Iterable[
         msgspec.structs.replace(
             _of_silence(stream, detector, anomaly.node_id, anomaly.ts_ms, anomaly.cluster, anomaly.region),
             score=anomaly.score,
-            ratio=float(_ratios(np.array([anomaly.score]), anomaly.threshold)[0]),
             severity=anomaly.severity,
-            anomaly=_node_anomaly(anomaly),
+            anomaly=node_anomaly(anomaly),
         )
         for anomaly in anomalies
         if anomaly.detector == detector.name
@@ -148,18 +149,14 @@ def reporting_verdicts(stream: str, detector: SilenceDetector, nodes: Iterable[t
 def anomaly_alone(anomaly: Anomaly) -> NodeVerdict:
     """Tell an anomaly without saying whether it is over."""
     return NodeVerdict(
-        stream="",
-        detector=anomaly.detector,
+        about=About("", anomaly.detector, anomaly.threshold, anomaly.model_version),
         node=anomaly.node_id,
         ts_ms=anomaly.ts_ms,
         score=anomaly.score,
-        threshold=anomaly.threshold,
-        ratio=float(_ratios(np.array([anomaly.score]), anomaly.threshold)[0]),
         severity=anomaly.severity,
-        model_version=anomaly.model_version,
         cluster=anomaly.cluster or "",
         region=anomaly.region or "",
-        anomaly=_node_anomaly(anomaly),
+        anomaly=node_anomaly(anomaly),
         past=True,
     )
 
@@ -169,71 +166,16 @@ def _of_silence(
 ) -> NodeVerdict:
     """Say that a node reports."""
     return NodeVerdict(
-        stream=stream,
-        detector=detector.name,
+        about=About(stream, detector.name, detector.threshold, detector.version),
         node=node,
         ts_ms=ts_ms,
         score=0.0,
-        threshold=detector.threshold,
-        ratio=0.0,
         severity="",
-        model_version=detector.version,
         cluster=cluster or "",
         region=region or "",
     )
 
 
-def _of_detector(
-    stream: str, decoded: Decoded, verdicts: Verdicts, flagged: dict[tuple[str, str], list[Anomaly]]
-) -> list[NodeVerdict]:
-    ts_ms = decoded.ts_ms[verdicts.records]
-    # Ascending event time, so that the newest of each node is what the dict keeps.
-    order = np.argsort(ts_ms, kind="stable")
-    keys = decoded.keys
-    newest = {keys[record]: i for record, i in zip(verdicts.records[order].tolist(), order.tolist(), strict=True)}
-    chosen = np.fromiter(newest.values(), dtype=np.int64, count=len(newest))
-    scores = verdicts.scores[chosen]
-    ratios = _ratios(scores, verdicts.threshold)
-    columns = zip(
-        newest,
-        verdicts.records[chosen].tolist(),
-        ts_ms[chosen].tolist(),
-        scores.tolist(),
-        ratios.tolist(),
-        strict=True,
-    )
-    found = []
-    for node, record, at, score, ratio in columns:
-        anomalies = flagged.get((verdicts.detector, node), ())
-        newest_anomaly = max(anomalies, key=lambda each: each.ts_ms, default=None)
-        now = newest_anomaly is not None and newest_anomaly.ts_ms == at
-        found.append(
-            NodeVerdict(
-                stream=stream,
-                detector=verdicts.detector,
-                node=node,
-                ts_ms=at,
-                score=score,
-                threshold=verdicts.threshold,
-                ratio=ratio,
-                severity=newest_anomaly.severity if now and newest_anomaly else "",
-                model_version=verdicts.model_version,
-                cluster=decoded.clusters[record] or "",
-                region=decoded.regions[record] or "",
-                anomaly=_node_anomaly(newest_anomaly),
-            )
-        )
-    return found
-
-
-def _ratios(scores: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """Divide scores by the threshold: finite, whatever the threshold (JSON and sorted sets know no infinity)."""
-    with np.errstate(over="ignore"):
-        ratios = scores / threshold if threshold else scores
-    return np.clip(ratios, -LARGEST_RATIO, LARGEST_RATIO)
-
-
-def _node_anomaly(anomaly: Anomaly | None) -> NodeAnomaly | None:
-    if anomaly is None:
-        return None
+def node_anomaly(anomaly: Anomaly) -> NodeAnomaly:
+    """Return what the view keeps of an anomaly."""
     return NodeAnomaly(anomaly.ts_ms, anomaly.id, anomaly.score, anomaly.severity)

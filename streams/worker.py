@@ -245,7 +245,7 @@ class Worker:
         published = time.perf_counter()
         self.monitor.committed(batch)
         if self.monitor.view is not None:
-            self.monitor.view.offer(batch.verdicts)
+            self.monitor.view.offer(batch.verdicts, batch.columns)
         if self._repair is not None:
             self._repair.committed(batch.offsets, self.lifecycle.held)
         self.monitor.health.beat()

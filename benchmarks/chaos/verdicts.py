@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -115,10 +116,9 @@ def undisturbed(log: Sequence[Message], topic: str, scorer: StreamScorer) -> Exp
             batch = processor.process([_records(topic, messages[start : start + 5000])])
             expected.anomalies.update((each.id, each) for each in batch.anomalies)
             expected.dead_letters.update((each.partition, each.offset) for each in batch.dead_letters)
-            for verdict in batch.verdicts:
-                key = (verdict.detector, verdict.node)
-                known = expected.view.get(key)
-                expected.view[key] = verdict if known is None else known.merged(verdict)
+            for verdict in chain(batch.verdicts, *batch.columns):
+                known = expected.view.get(verdict.key)
+                expected.view[verdict.key] = verdict if known is None else known.merged(verdict)
     return expected
 
 

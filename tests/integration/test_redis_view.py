@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from fleet_samples import START_MS, Telemetry, fleet, offline
 from prometheus_client import CollectorRegistry
@@ -16,26 +17,29 @@ from rig import Rig, wait_until
 
 from streams import RedisConfig, RedisView
 from streams.metrics import WorkerMetrics
-from streams.verdicts import NodeAnomaly, NodeVerdict
+from streams.verdict_columns import VerdictColumns
+from streams.verdicts import About, NodeAnomaly, NodeVerdict
 
 
 def verdict(node: str = "n1", second: int = 0, *, severity: str = "", score: float = 10.0) -> NodeVerdict:
     at = START_MS + 1000 * second
     anomaly = NodeAnomaly(at, f"{second:032x}", score, severity) if severity else None
     return NodeVerdict(
-        stream="consensus",
-        detector="peak",
+        about=About("consensus", "peak", 50.0, "peak-1"),
         node=node,
         ts_ms=at,
         score=score,
-        threshold=50.0,
-        ratio=score / 50,
         severity=severity,
-        model_version="peak-1",
         cluster="alpha",
         region="eu-1",
         anomaly=anomaly,
     )
+
+
+def columns(nodes: int, second: int) -> VerdictColumns:
+    at, names = np.full(nodes, START_MS + 1000 * second), [f"n{i}" for i in range(nodes)]
+    about, nothing = About("consensus", "peak", 50.0, "peak-1"), [None] * nodes
+    return VerdictColumns(about, names, at, np.full(nodes, 10.0), nothing, nothing, {})
 
 
 @contextmanager
@@ -160,10 +164,18 @@ def test_a_node_id_of_any_characters_is_one_member(config: RedisConfig, redis_ur
     assert client.hget(f"{config.key_prefix}verdict:peak:{node}", "score") == "60"
 
 
+@pytest.mark.parametrize(("threshold", "worst"), [(5e-324, 1e300), (0.0, 10.0)])
+def test_a_threshold_of_next_to_nothing_leaves_an_order(
+    config: RedisConfig, redis_url: str, threshold: float, worst: float
+) -> None:
+    write(config, msgspec.structs.replace(verdict(), about=About("consensus", "peak", threshold, "peak-1")))
+    assert Rig("", redis_url).client().zscore(f"{config.key_prefix}worst:peak", "n1") == worst
+
+
 def test_thousands_of_nodes_go_out_in_one_write_each_once(config: RedisConfig, redis_url: str) -> None:
     with writing(config) as (view, registry):
         for second in range(20):
-            view.offer([verdict(f"n{i}", second) for i in range(2000)])
+            view.offer(columns=[columns(2000, second)])
     client = Rig("", redis_url).client()
     assert client.zcard(f"{config.key_prefix}worst:peak") == 2000
     assert client.hget(f"{config.key_prefix}verdict:peak:n1999", "ts_ms") == str(START_MS + 19_000)
@@ -176,7 +188,7 @@ def test_while_redis_is_away_only_the_newest_verdicts_wait_and_no_more_than_allo
     away = replace(config, url="redis://127.0.0.1:1/0", buffer_nodes=100, timeout_s=0.2)
     with writing(away) as (view, registry):
         for second in range(3):
-            view.offer([verdict(f"n{i}", second) for i in range(150)])
+            view.offer([verdict("told", second)], [columns(149, second)])
         wait_until(lambda: view.up is False, "the outage to be noticed")
         wait_until(lambda: view.waiting == 100, "the oldest to be forgotten")
     dropped = registry.get_sample_value("vigil_redis_dropped_nodes_total")
@@ -238,8 +250,9 @@ def test_a_redis_that_lost_everything_is_told_again_who_is_silent(rig: Rig, tmp_
 def test_an_end_of_a_silence_that_redis_never_heard_of_is_told_by_whoever_takes_the_partition(rig: Rig) -> None:
     messages = fleet(4, range(45))
     rig.produce(messages)
-    silence = msgspec.structs.replace(verdict("n3", 20, severity="critical"), detector="silence")
-    never = msgspec.structs.replace(verdict("unknown", 20, severity="critical"), detector="silence")
+    about = About("consensus", "silence", 6.0, "silence-6000ms")
+    silence = msgspec.structs.replace(verdict("n3", 20, severity="critical"), about=about)
+    never = msgspec.structs.replace(verdict("unknown", 20, severity="critical"), about=about)
     write(rig.redis, silence, never)
     with rig.running() as thread:
         thread.wait_for_records(len(messages))

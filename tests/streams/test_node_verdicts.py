@@ -4,10 +4,13 @@ from fleet_samples import START_MS, fleet, scorer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.scoring import Verdicts
 from schemas.codec import RecordCodec
 from schemas.streams import CONSENSUS
-from streams.verdicts import NodeAnomaly, NodeVerdict, newest_verdicts
+from streams.verdict_columns import VerdictColumns, joined, verdict_columns
+from streams.verdicts import About, NodeAnomaly, NodeVerdict
+
+ABOUT = About("s", "d", 1.0, "v")
+History = list[tuple[int, int, int | None]]
 
 
 def test_a_batch_is_reduced_to_the_newest_verdict_and_the_newest_anomaly_of_each_node() -> None:
@@ -17,30 +20,30 @@ def test_a_batch_is_reduced_to_the_newest_verdict_and_the_newest_anomaly_of_each
     outcome = scorer().process(
         decoded, topic="t", partitions=np.zeros(count, np.int32), offsets=np.arange(count, dtype=np.int64)
     )
-    found = {each.node: each for each in newest_verdicts("consensus", decoded, outcome.verdicts, outcome.anomalies)}
+    [verdicts] = outcome.verdicts
+    columns = verdict_columns("consensus", decoded, verdicts, outcome.anomalies)
+    assert len(columns) == len(verdicts.scores)
+    found = {each.node: each for each in columns.newest()}
     assert set(found) == {"n0", "n1", "n2"}
     assert {each.ts_ms for each in found.values()} == {START_MS + 39_000}
     assert (found["n0"].score, found["n0"].severity, found["n0"].anomaly) == (10.0, "", None)
     assert found["n1"].severity == ""
     assert found["n1"].anomaly is not None
     assert (found["n1"].anomaly.ts_ms, found["n1"].anomaly.severity) == (START_MS + 33_000, "critical")
-    assert (found["n2"].severity, found["n2"].ratio, found["n2"].cluster) == ("info", 1.2, "alpha")
+    assert (found["n2"].severity, found["n2"].cluster) == ("info", "alpha")
+    assert found["n2"].about == About("consensus", "peak", 50.0, verdicts.model_version)
 
 
-def verdict(at: int, anomaly: int | None) -> NodeVerdict:
+def verdict(at: int, anomaly: int | None, node: str = "n", score: float = 0.0) -> NodeVerdict:
     return NodeVerdict(
-        stream="s",
-        detector="d",
-        node="n",
+        about=ABOUT,
+        node=node,
         ts_ms=at,
-        score=float(at),
-        threshold=1.0,
-        ratio=float(at),
-        severity="",
-        model_version="v",
+        score=score,
+        severity="info" if anomaly == at else "",
         cluster="",
         region="",
-        anomaly=None if anomaly is None else NodeAnomaly(anomaly, "id", 1.0, "info"),
+        anomaly=None if anomaly is None else NodeAnomaly(anomaly, f"{score:g}", 1.0, "info"),
     )
 
 
@@ -56,13 +59,57 @@ def test_merging_keeps_the_newest_verdict_and_the_newest_anomaly_in_any_order(
     assert (merged.anomaly.ts_ms if merged.anomaly else None) == newest
 
 
+def columns(history: History, first: int) -> VerdictColumns:
+    """Columns of (node, time, anomaly's time); scores number the verdicts."""
+    anomalies = {
+        i: NodeAnomaly(anomaly, f"{first + i:g}", 1.0, "info")
+        for i, (_, _, anomaly) in enumerate(history)
+        if anomaly is not None
+    }
+    return VerdictColumns(
+        ABOUT,
+        [f"n{node}" for node, _, _ in history],
+        np.array([at for _, at, _ in history], np.int64),
+        first + np.arange(len(history), dtype=np.float64),
+        [None] * len(history),
+        [None] * len(history),
+        anomalies,
+    )
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.none() | st.integers(0, 9))), max_size=4),
+    st.integers(0, 4),
+)
+def test_columns_say_what_the_verdicts_one_by_one_say(batches: list[History], reduced_after: int) -> None:
+    """Whether they are put together at once, or some of them before."""
+    expected: dict[str, NodeVerdict] = {}
+    parts, count = [], 0
+    for history in batches:
+        parts.append(columns(history, count))
+        for node, at, anomaly in history:
+            one = verdict(at, anomaly, f"n{node}", float(count))
+            expected[one.node] = expected[one.node].merged(one) if one.node in expected else one
+            count += 1
+    found = {
+        each.node: each for part in joined([*joined(parts[:reduced_after]), *parts[reduced_after:]]) for each in part
+    }
+    assert {node: (each.ts_ms, each.score, each.anomaly) for node, each in found.items()} == {
+        node: (each.ts_ms, each.score, each.anomaly) for node, each in expected.items()
+    }
+    for each in found.values():
+        assert each.severity == ("info" if each.anomaly and each.anomaly.ts_ms == each.ts_ms else "")
+
+
+def test_the_oldest_verdicts_come_first_so_that_they_are_forgotten_first() -> None:
+    reduced = columns([(0, 5, None), (1, 9, 4), (2, 7, None), (0, 8, None)], 0).newest()
+    assert list(reduced.nodes) == ["n2", "n0", "n1"]
+    left = reduced.without_first(1)
+    assert (list(left.nodes), list(left.anomalies)) == (["n0", "n1"], [1])
+
+
 def test_a_verdict_without_anomaly_says_nothing_of_one_on_the_wire() -> None:
-    assert b"anomaly" not in msgspec.json.encode(verdict(1, None))
-
-
-def test_the_ratio_of_a_tiny_threshold_is_still_a_number_that_json_knows() -> None:
-    messages = fleet(1, range(30))
-    decoded = RecordCodec(CONSENSUS).decode([each.key for each in messages], [each.value for each in messages])
-    verdicts = Verdicts("d", "v", 5e-324, np.array([29]), np.array([10.0]), np.array([True]))
-    [found] = newest_verdicts("consensus", decoded, [verdicts], [])
-    assert found.ratio == 1e300
+    [row] = columns([(0, 1, None)], 0).rows()
+    assert msgspec.json.encode(row) == b'["n0",1,0.0,"",""]'
+    [row] = columns([(0, 1, 1)], 0).rows()
+    assert row == ("n0", 1, 0.0, "", "", "info", NodeAnomaly(1, "0", 1.0, "info"))

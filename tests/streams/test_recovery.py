@@ -190,7 +190,7 @@ def test_a_replay_gives_no_anomaly_no_dead_letter_no_verdict_and_no_count() -> N
     assert behind > 20
     batch = worker.read(Random(0), 120)
     assert batch.replayed == {"probe": behind}
-    assert (batch.anomalies, batch.dead_letters, batch.verdicts, batch.states) == ([], [], [], [])
+    assert (batch.anomalies, batch.dead_letters, batch.verdicts, batch.columns, batch.states) == ([], [], [], [], [])
     assert (batch.size, batch.offsets, batch.counts.steps) == (0, {}, {})
 
 

@@ -80,7 +80,7 @@ def test_the_view_is_told_who_is_silent_and_when_that_is_over() -> None:
     decoded, outcome = process(used, steps(range(55), range(40, 99)))
     [silent] = view(used, decoded, outcome)
     assert (silent.node, silent.severity, silent.ts_ms) == ("n0", "critical", START_MS + 46_000)
-    assert (silent.score, silent.ratio, silent.cluster) == (7.0, pytest.approx(7 / 6), "alpha")
+    assert (silent.score, silent.about.threshold, silent.cluster) == (7.0, 6.0, "alpha")
     decoded, outcome = process(used, steps(range(55, 57), range(0)), 1000)
     [back] = view(used, decoded, outcome)
     assert (back.node, back.severity, back.ts_ms, back.score) == ("n0", "", START_MS + 55_000, 0.0)

@@ -1,0 +1,156 @@
+"""Verdicts on many nodes as columns: nothing is made for a record that passes, only for a node that is written."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.scoring import Verdicts
+from schemas.codec import Decoded
+from schemas.outputs import Anomaly
+from streams.verdicts import About, NodeAnomaly, NodeVerdict, node_anomaly
+
+__all__ = ["VerdictColumns", "joined", "verdict_columns"]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictColumns:
+    """Verdicts of one detector in the order they were made; a node may be there several times.
+
+    Attributes:
+        about: what they have in common.
+        nodes: n node ids or link keys.
+        ts_ms: int64 (n,), event times.
+        scores: float64 (n,).
+        clusters, regions: n each, ``None`` where the record says nothing.
+        anomalies: by place, the node's newest anomaly; one of another time than the verdict's is an earlier one.
+    """
+
+    about: About
+    nodes: Sequence[str]
+    ts_ms: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    clusters: Sequence[str | None]
+    regions: Sequence[str | None]
+    anomalies: Mapping[int, NodeAnomaly]
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def newest(self) -> Self:
+        """Keep each node's newest verdict, of equal times the last, and its newest anomaly; oldest verdicts first."""
+        order = np.argsort(self.ts_ms, kind="stable").tolist()
+        latest: dict[str, int] = dict(zip(map(self.nodes.__getitem__, order), order, strict=True))
+        chosen = np.fromiter(latest.values(), np.int64, len(latest))
+        return self._take(chosen[np.argsort(self.ts_ms[chosen], kind="stable")])
+
+    def without_first(self, count: int) -> Self:
+        """Leave out the first verdicts."""
+        return self._take(np.arange(count, len(self)))
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return what the view is told of each node, see ``streams.redis_view``."""
+        clusters, regions = ([each or "" for each in column] for column in (self.clusters, self.regions))
+        rows: list[tuple[Any, ...]] = list(
+            zip(self.nodes, self.ts_ms.tolist(), self.scores.tolist(), clusters, regions, strict=True)
+        )
+        for i, anomaly in self.anomalies.items():
+            rows[i] = (*rows[i], self._severity(i, anomaly), anomaly)
+        return rows
+
+    def __iter__(self) -> Iterator[NodeVerdict]:
+        for i, (node, at, score, cluster, region, *_) in enumerate(self.rows()):
+            anomaly = self.anomalies.get(i)
+            yield NodeVerdict(
+                about=self.about,
+                node=node,
+                ts_ms=at,
+                score=score,
+                severity="" if anomaly is None else self._severity(i, anomaly),
+                cluster=cluster,
+                region=region,
+                anomaly=anomaly,
+            )
+
+    def _severity(self, place: int, anomaly: NodeAnomaly) -> str:
+        return anomaly.severity if anomaly.ts_ms == self.ts_ms[place] else ""
+
+    def _take(self, chosen: NDArray[np.int64]) -> Self:
+        """Take some nodes' verdicts; an anomaly of a verdict that goes stays with the node's verdict that is left."""
+        places = chosen.tolist()
+        nodes = [self.nodes[i] for i in places]
+        anomalies: dict[int, NodeAnomaly] = {}
+        if self.anomalies:
+            at = {node: i for i, node in enumerate(nodes)}
+            for old in sorted(self.anomalies, key=lambda i: (self.anomalies[i].ts_ms, i)):
+                if self.nodes[old] in at:
+                    anomalies[at[self.nodes[old]]] = self.anomalies[old]
+        return type(self)(
+            self.about,
+            nodes,
+            self.ts_ms[chosen],
+            self.scores[chosen],
+            [self.clusters[i] for i in places],
+            [self.regions[i] for i in places],
+            anomalies,
+        )
+
+
+def verdict_columns(stream: str, decoded: Decoded, verdicts: Verdicts, anomalies: Iterable[Anomaly]) -> VerdictColumns:
+    """Return a detector's verdicts on a batch.
+
+    Args:
+        stream: name of the stream.
+        decoded: the batch.
+        verdicts: all scores of the detector.
+        anomalies: of the batch, other detectors' too.
+    """
+    records = verdicts.records.tolist()
+    nodes = [decoded.keys[i] for i in records]
+    ts_ms = decoded.ts_ms[verdicts.records]
+    told = {(each.node_id, each.ts_ms): each for each in anomalies if each.detector == verdicts.detector}
+    found: dict[int, NodeAnomaly] = {}
+    if told:
+        for i in np.flatnonzero(verdicts.flagged).tolist():
+            anomaly = told.get((nodes[i], int(ts_ms[i])))
+            if anomaly is not None:
+                found[i] = node_anomaly(anomaly)
+    return VerdictColumns(
+        About(stream, verdicts.detector, verdicts.threshold, verdicts.model_version),
+        nodes,
+        ts_ms,
+        verdicts.scores,
+        [decoded.clusters[i] for i in records],
+        [decoded.regions[i] for i in records],
+        found,
+    )
+
+
+def joined(parts: Iterable[VerdictColumns]) -> list[VerdictColumns]:
+    """Put together what is about the same, later verdicts last, and keep each node's newest."""
+    groups: dict[About, list[VerdictColumns]] = {}
+    for part in parts:
+        groups.setdefault(part.about, []).append(part)
+    return [_concatenated(about, group).newest() for about, group in groups.items()]
+
+
+def _concatenated(about: About, group: Sequence[VerdictColumns]) -> VerdictColumns:
+    if len(group) == 1:
+        return group[0]
+    anomalies: dict[int, NodeAnomaly] = {}
+    start = 0
+    for part in group:
+        anomalies |= {start + i: anomaly for i, anomaly in part.anomalies.items()}
+        start += len(part)
+    return VerdictColumns(
+        about,
+        list(chain.from_iterable(part.nodes for part in group)),
+        np.concatenate([part.ts_ms for part in group]),
+        np.concatenate([part.scores for part in group]),
+        list(chain.from_iterable(part.clusters for part in group)),
+        list(chain.from_iterable(part.regions for part in group)),
+        anomalies,
+    )
