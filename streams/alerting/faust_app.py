@@ -10,6 +10,7 @@ from typing import Any, Final
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
 from yarl import URL
 
 from streams.alerting.config import AlertingConfig
@@ -17,7 +18,7 @@ from streams.config import KafkaConfig
 from streams.errors import StreamsConfigError
 from streams.kafka import client_properties
 
-__all__ = ["make_app", "make_topic"]
+__all__ = ["make_app", "make_topic", "read_from"]
 
 SESSION_PARTS: Final = 4  # heartbeats a session
 LARGEST_BYTES: Final = 64 * 1024 * 1024  # before compression; the topic bounds it afterwards
@@ -48,6 +49,18 @@ class _CommittedThread(AIOKafkaConsumerThread):
 
 
 class _CommittedConsumer(Consumer):
+    starts: Mapping[TP, int] = {}
+    """Where partitions are read from after an assignment, whatever the group has committed."""
+
+    async def perform_seek(self) -> None:
+        await super().perform_seek()
+        for partition, start in self.starts.items():
+            # Acknowledgements from before belong to records that are now read again, or never.
+            for known in (self._acked, self._acked_index, self._gap):
+                known.pop(partition, None)
+            self._committed_offset[partition] = start or None
+            await self.seek(partition, start)
+
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -92,6 +105,11 @@ def make_app(kafka: KafkaConfig, config: AlertingConfig, partitions: int) -> fau
     )
     app.transport = _CommittedTransport([URL(one) for one in broker.split(";")], app)
     return app
+
+
+def read_from(app: faust.App, topic: str, starts: Mapping[int, int]) -> None:
+    """Read a topic's partitions from these offsets; call it before Faust seeks, when a rebalance is complete."""
+    app.consumer.starts = {TP(topic, number): start for number, start in starts.items()}
 
 
 def make_topic(app: faust.App, name: str, partitions: int | None = None) -> Any:

@@ -15,7 +15,7 @@ import msgspec
 from detectors.alerts import AlertPlane, Policy
 from detectors.alerts.plane import scope_name
 from schemas.outputs import Alert, Anomaly
-from streams.alerting.rows import Decided, Waiting, decode_row, encode_row, row_key
+from streams.alerting.rows import Decided, Progress, Waiting, decode_row, encode_row, progress_key, row_key
 
 __all__ = ["Ledger", "Writes"]
 
@@ -55,6 +55,7 @@ class _Held:
     Attributes:
         plane: of its anomalies.
         offset: newest anomaly taken.
+        saved: newest anomaly that the rows are known to have.
         now_ms, decided: event time up to which all is decided that had been taken to this offset.
         newest: event time of the three nodes that are furthest.
         applied: newest offset that the rows had of each scope when they came back.
@@ -65,6 +66,7 @@ class _Held:
 
     plane: AlertPlane
     offset: int = NOTHING
+    saved: int = NOTHING
     now_ms: int = 0
     decided: int = NOTHING
     newest: dict[str, int] = field(default_factory=dict)
@@ -110,8 +112,9 @@ class Ledger:
             ends: partitions to hold from now on, with the offset behind their newest anomaly. A row that claims to know
                 more is of an earlier topic of this name: its alerts stay, its offset does not.
             rows: the whole table; rows of other partitions are left out.
-            committed: offset from which each partition is read on. What is below is in the rows; of what is above, a
-                crash may have left some, so that time must not pass before it was read again.
+            committed: offset that the group goes on from, for partitions whose progress is not in the rows. What is
+                below is in the rows; of what is above, a crash may have left some, so that time must not pass before
+                it was read again.
 
         Returns:
             What a crash left unpublished.
@@ -121,6 +124,7 @@ class Ledger:
         """
         start = committed or {}
         self._held = {number: _Held(AlertPlane(self._policy), start.get(number, 0) - 1) for number in ends}
+        self._find_progress(ends, rows)
         self.weigh(self._levels)
         self.foreign = []
         unsent, waiting, over = Writes(), list[tuple[bytes, Waiting]](), list[tuple[int, bytes, bytes | None]]()
@@ -130,6 +134,8 @@ class Ledger:
             held = self._held.get(row.partition)
             if held is None:
                 self.foreign.append(key)
+                continue
+            if isinstance(row, Progress):
                 continue
             if row.offset < ends[row.partition]:
                 held.applied[row.name] = max(held.applied.get(row.name, NOTHING), row.offset)
@@ -150,10 +156,20 @@ class Ledger:
         unsent.settled += over
         return unsent
 
+    def starts(self) -> dict[int, int]:
+        """Return the offset to read each partition from after ``assign``: the one behind what its rows have.
+
+        Not what the group committed: how Faust counts what is acknowledged is no business of what a crash may lose.
+        """
+        return {number: held.offset + 1 for number, held in self._held.items()}
+
     def take(self, partition: int, offset: int, value: bytes | None) -> None:
         """Take in one record of the anomalies; one that is no anomaly is counted and passed over."""
         held = self._held[partition]
-        held.offset = max(held.offset, offset)
+        if offset <= held.offset:
+            self.repeated += 1
+            return
+        held.offset = offset
         try:
             anomaly = self._decoder.decode(value or b"")
         except msgspec.MsgspecError:
@@ -203,6 +219,9 @@ class Ledger:
             self._add_waiting(writes, number, held)
             self._add_decided(writes, number, held)
             held.changes = []
+            if held.offset > held.saved:
+                held.saved = held.offset
+                writes.rows.append((number, progress_key(number), encode_row(Progress(number, held.offset))))
         return writes
 
     def overflow(self) -> int:
@@ -212,6 +231,15 @@ class Ledger:
     def planes(self) -> Iterable[AlertPlane]:
         """Give each partition's plane."""
         return [held.plane for held in self._held.values()]
+
+    def _find_progress(self, ends: Mapping[int, int], rows: Mapping[bytes, bytes]) -> None:
+        """Begin behind what the rows have; a row that claims to know more than there is is of an earlier topic."""
+        for number, held in self._held.items():
+            value = rows.get(progress_key(number))
+            if value is not None:
+                row = decode_row(value)
+                if isinstance(row, Progress) and row.offset < ends[number]:
+                    held.offset = held.saved = row.offset
 
     def _catch_up(self, held: _Held, anomaly: Anomaly) -> None:
         """Let event time pass while reading what was missed: nothing that is much older is to be expected there.

@@ -8,7 +8,7 @@ from msgspec import Struct
 from detectors.alerts.state import Scope
 from schemas.outputs import Alert
 
-__all__ = ["Decided", "Row", "Waiting", "decode_row", "encode_row", "row_key"]
+__all__ = ["Decided", "Progress", "Row", "Waiting", "decode_row", "encode_row", "progress_key", "row_key"]
 
 ROW_VERSION: Final = 2
 
@@ -55,7 +55,21 @@ class Waiting(Struct, frozen=True, tag_field="row", tag="waiting"):
     v: int = ROW_VERSION
 
 
-Row: TypeAlias = Decided | Waiting
+class Progress(Struct, frozen=True, tag_field="row", tag="progress"):
+    """How far a partition of the anomalies is in the rows: written after them. Key: ``[PARTITION]``.
+
+    Attributes:
+        partition: of the anomalies.
+        offset: all up to it, and nothing after it, is in the rows.
+        v: version of the layout.
+    """
+
+    partition: int
+    offset: int
+    v: int = ROW_VERSION
+
+
+Row: TypeAlias = Decided | Waiting | Progress
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Row)
@@ -64,6 +78,11 @@ _DECODER: Final = msgspec.json.Decoder(Row)
 def row_key(scope: str, offset: int | None = None) -> bytes:
     """Key of a scope's row, or of the anomalies that wait since an offset: a JSON array, as no name can forge."""
     return _ENCODER.encode([scope] if offset is None else [scope, offset])
+
+
+def progress_key(partition: int) -> bytes:
+    """Key of a partition's progress."""
+    return _ENCODER.encode([partition])
 
 
 def encode_row(row: Row) -> bytes:

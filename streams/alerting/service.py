@@ -16,7 +16,7 @@ from streams.alerting.alertmanager import Alertmanager
 from streams.alerting.config import AlertingConfig
 from streams.alerting.controls import Controls, ControlsReader
 from streams.alerting.delivery import Delivery
-from streams.alerting.faust_app import make_app, make_topic
+from streams.alerting.faust_app import make_app, make_topic, read_from
 from streams.alerting.health import ServiceHealth
 from streams.alerting.ledger import Ledger
 from streams.alerting.metrics import AlertMetrics
@@ -70,7 +70,8 @@ class AlertService:
         self._kafka, self._config, self._redis = kafka, config, redis
         self.metrics = AlertMetrics(registry or CollectorRegistry())
         self._ledger = Ledger(policy)
-        self._inbox: asyncio.Queue[Any] = asyncio.Queue(2 * config.batch_max)
+        self._inbox: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(2 * config.batch_max)
+        self._assignment = 0  # counts them; what was read under an earlier one is read again
         self._lock = asyncio.Lock()
         self._stop, self._timed = asyncio.Event(), asyncio.Event()
         self._timing: Timing | None = None
@@ -147,12 +148,13 @@ class AlertService:
 
         async def collect(stream: Any) -> None:
             async for event in stream.noack().events():
-                await self._inbox.put(event)
+                await self._inbox.put((self._assignment, event))
 
         async def restored(*_: Any, **__: Any) -> None:
             assigned = [each.partition for each in app.consumer.assignment() if each.topic == names.anomalies]
             ends = await self._in_thread(lambda: keeper.follower.ends(assigned))
             await self._restore(ends, await self._in_thread(lambda: keeper.follower.committed(assigned)))
+            read_from(app, names.anomalies, self._ledger.starts())
 
         app.agent(make_topic(app, names.anomalies, names.partitions), name="anomalies")(collect)
         app.on_rebalance_complete.connect(restored, weak=False)
@@ -160,6 +162,7 @@ class AlertService:
 
     async def _restore(self, ends: dict[int, int], committed: dict[int, int]) -> None:
         async with self._lock:
+            self._assignment += 1
             unsent = self._ledger.assign(ends, self._writer.rows(), committed)
             self._writer.forget(self._ledger.foreign)
             if unsent.alerts:
@@ -174,7 +177,7 @@ class AlertService:
         while True:
             events = await self._collect()
             async with self._lock:
-                held = [each for each in events if each.message.partition in self._ledger.partitions]
+                held = [each for assignment, each in events if assignment == self._assignment]
                 for each in held:
                     self._ledger.take(each.message.partition, each.message.offset, each.value)
                 began = time.monotonic()
@@ -183,7 +186,7 @@ class AlertService:
             for each in held:
                 each.ack()
 
-    async def _collect(self) -> list[Any]:
+    async def _collect(self) -> list[tuple[int, Any]]:
         """Collect a batch; the longer the last one took to write, the longer, so that a storm is few large writes."""
         events = [await self._inbox.get()]
         slow_s = min(WRITE_SHARE * self._wrote_s, LONGEST_LINGER_SECONDS)
