@@ -5,6 +5,7 @@ StreamsError
  +-- TopicsError              topics cannot be listed or created
  +-- IncidentsError           the incident topic cannot be read
  +-- RebuildError             the view in Redis cannot be made again from Kafka
+ +-- TopicUnreadableError     a topic is not there, may not be read, or was not read to its end in time
  +-- WorkerFatal              the worker must end (non-zero) and be started again by the orchestrator
       +-- DeadLetterLimit     too many records of a partition are unusable: stopped before they drain away
 """
@@ -15,6 +16,7 @@ __all__ = [
     "RebuildError",
     "StreamsConfigError",
     "StreamsError",
+    "TopicUnreadableError",
     "TopicsError",
     "WorkerFatal",
 ]
@@ -38,6 +40,10 @@ class IncidentsError(StreamsError):
 
 class RebuildError(StreamsError):
     """The topic from which the view in Redis is made again cannot be read: the message says which and why."""
+
+
+class TopicUnreadableError(StreamsError):
+    """A topic is not there, may not be read, or was not read to its end in time: the message says which and why."""
 
 
 class WorkerFatal(StreamsError):  # noqa: N818 -- it says what it does, as KafkaError.fatal() does

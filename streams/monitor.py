@@ -125,6 +125,7 @@ class Monitor:
             "nodes": sum(len(scorer.store) for scorer in self._processor.scorers.values()),
             "partitions": len(held),
             "lag": sum(lag.get(each, 0) for each in held),
+            "records_per_second": round(self.backlog.pace.records_per_second, 1),
             "updated_ms": int(time.time() * 1000),
         }
 

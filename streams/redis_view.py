@@ -50,7 +50,8 @@ for _, row in ipairs(batch[2]) do
   if told ~= 1 or old_severity ~= '' then
     if anomaly and tonumber(old[3] or '-1') <= anomaly.ts_ms then
       redis.call('HSET', key, 'anomaly_ts_ms', anomaly.ts_ms, 'anomaly_id', anomaly.id,
-        'anomaly_score', anomaly.score, 'anomaly_severity', anomaly.severity)
+        'anomaly_score', anomaly.score, 'anomaly_severity', anomaly.severity,
+        'anomaly_kind', anomaly.kind, 'anomaly_contributions', anomaly.contributions)
     end
     if told ~= 2 and old_ts <= ts_ms then
       redis.call('HSET', key, 'ts_ms', ts_ms, 'score', score, 'threshold', threshold,

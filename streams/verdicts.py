@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 
+CONTRIBUTIONS = 3  # enough to say what is wrong; all of them are in Kafka
 WHOLE, ENDS, PAST = 0, 1, 2  # what a row tells: all of it; an end, where there is something to end; the anomaly alone
 
 
@@ -41,12 +42,23 @@ class About(NamedTuple):
 
 
 class NodeAnomaly(msgspec.Struct, frozen=True, gc=False):
-    """The newest anomaly of a node by one detector."""
+    """The newest anomaly of a node by one detector.
+
+    Attributes:
+        ts_ms: event time of its window's newest step, Unix epoch in milliseconds.
+        id: of the anomaly.
+        score: of the window.
+        severity: "info", "warning" or "critical".
+        kind: anomaly class, empty where it is not told.
+        contributions: the first ``CONTRIBUTIONS`` of the anomaly's, as a JSON array.
+    """
 
     ts_ms: int
     id: str
     score: float
     severity: str
+    kind: str = ""
+    contributions: str = "[]"
 
 
 class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,4 +190,6 @@ def _of_silence(
 
 def node_anomaly(anomaly: Anomaly) -> NodeAnomaly:
     """Return what the view keeps of an anomaly."""
-    return NodeAnomaly(anomaly.ts_ms, anomaly.id, anomaly.score, anomaly.severity)
+    # As text: Redis' JSON makes an object of an empty array, and cuts numbers to 14 digits.
+    reasons = msgspec.json.encode(anomaly.contributions[:CONTRIBUTIONS]).decode()
+    return NodeAnomaly(anomaly.ts_ms, anomaly.id, anomaly.score, anomaly.severity, anomaly.kind or "", reasons)
