@@ -6,7 +6,7 @@ from typing import Final
 from detectors.alerts.state import Evidence, Member
 from schemas.outputs import Contribution
 
-RUNBOOKS: Final = "docs/alerts.md"
+RUNBOOKS: Final = "docs/runbooks"
 
 _WORDS: Final[Mapping[str, str]] = {
     "member_down": "reports nothing any more",
@@ -20,7 +20,16 @@ _WORDS: Final[Mapping[str, str]] = {
     "own_count": "commits unlike usual",
     "slow": "slow",
     "unusual": "unusual",
+    "network_degradation": "network degraded",
+    "disk_degradation": "disk degraded",
+    "overload": "more load than it takes",
+    "memory_leak": "memory leaks",
+    "sudden_crash": "failed at once",
+    "gray_failure": "serves badly, though health checks pass",
+    "dependency_outage": "something it calls does not answer",
 }
+KINDS: Final = frozenset(_WORDS)
+"""Signs that have a runbook of their own."""
 _FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "latency_p50": ("commit latency p50", " ms"),
     "latency_p95": ("commit latency p95", " ms"),
@@ -59,7 +68,7 @@ def summarise(alert: Evidence, origin: Member, sign: str, now_ms: int | None, re
 
 def runbook(sign: str) -> str:
     """Return where to read on about a sign."""
-    return f"{RUNBOOKS}#{sign if sign in _WORDS else 'unusual'}"
+    return f"{RUNBOOKS}/{sign if sign in _WORDS else 'unusual'}.md"
 
 
 def _value(contributions: tuple[Contribution, ...]) -> str:

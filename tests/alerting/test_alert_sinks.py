@@ -40,7 +40,7 @@ def test_alertmanager_shows_an_alert_with_its_links_pages_once_and_lets_go_of_it
     assert (labels["alertname"], labels["kind"], labels["severity"]) == ("Slow", "slow", "critical")
     assert (labels["cluster"], labels["node"]) == ("etcd-a", "n0")
     assert notes["summary"].startswith("etcd-a, n0: slow, commit latency p99 88 ms, usually 7")
-    assert notes["runbook_url"] == "https://wiki/docs/alerts.md#slow"
+    assert notes["runbook_url"] == "https://wiki/docs/runbooks/slow.md"
     assert notes["dashboard_url"] == "https://grafana/d/node?var-cluster=etcd-a&var-node=n0"
     assert "Slow" in alertmanager.tool("alert", "query", "cluster=etcd-a")
     first = alert["updatedAt"]

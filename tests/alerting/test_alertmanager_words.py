@@ -49,7 +49,7 @@ def test_labels_say_which_alert_and_annotations_what_it_is() -> None:
     assert notes["summary"] == FIRING.summary
     assert "Score up to 4 times the threshold" in notes["description"]
     assert "latency_p99 88 (usually 7)" in notes["description"]
-    assert notes["runbook_url"] == "https://wiki/docs/alerts.md#network_congestion"
+    assert notes["runbook_url"] == "https://wiki/docs/runbooks/network_congestion.md"
     assert notes["dashboard_url"] == (
         f"https://grafana/?c=etcd-a&n=n%3E0&from={START_MS - 300_000}&to={FIRING.updated_ms + 300_000}"
     )

@@ -158,7 +158,7 @@ def test_the_summary_says_where_what_how_much_and_how_long() -> None:
     assert resolved.summary == (
         "etcd-a-n1: network congestion, at worst commit latency p99 88 ms, usually 7, over after 12 s; peers unaffected"
     )
-    assert fired.runbook == "docs/alerts.md#network_congestion"
+    assert fired.runbook == "docs/runbooks/network_congestion.md"
 
 
 @pytest.mark.parametrize(
