@@ -5,7 +5,7 @@ Imported only where the alert service runs: Faust is an extra, and slow to impor
 
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
@@ -109,7 +109,7 @@ def make_app(kafka: KafkaConfig, config: AlertingConfig, partitions: int) -> fau
 
 def read_from(app: faust.App, topic: str, starts: Mapping[int, int]) -> None:
     """Read a topic's partitions from these offsets; call it before Faust seeks, when a rebalance is complete."""
-    app.consumer.starts = {TP(topic, number): start for number, start in starts.items()}
+    cast("_CommittedConsumer", app.consumer).starts = {TP(topic, number): start for number, start in starts.items()}
 
 
 def make_topic(app: faust.App, name: str, partitions: int | None = None) -> Any:
