@@ -95,9 +95,16 @@ def test_our_containers_run_without_privileges_on_a_read_only_file_system() -> N
     assert "USER 10001" in (ROOT / "Dockerfile").read_text().splitlines()
 
 
-def test_prometheus_scrapes_the_port_that_the_workers_serve() -> None:
+def test_prometheus_scrapes_the_ports_that_workers_and_the_alert_service_serve() -> None:
     scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
-    targets = [target for job in scraped for static in job["static_configs"] for target in static["targets"]]
-    port = load_configuration().settings.metrics.port
-    assert targets == [f"worker-1:{port}", f"worker-2:{port}"]
-    assert f":{port}/healthz" in json.dumps(COMPOSE["services"]["worker-1"]["healthcheck"])
+    targets = {
+        job["job_name"]: [target for static in job["static_configs"] for target in static["targets"]] for job in scraped
+    }
+    settings = load_configuration().settings
+    worker, alerts = settings.metrics.port, settings.alerts.port
+    assert targets == {
+        "vigil-worker": [f"worker-1:{worker}", f"worker-2:{worker}"],
+        "vigil-alerts": [f"alerts:{alerts}"],
+    }
+    assert f":{worker}/healthz" in json.dumps(COMPOSE["services"]["worker-1"]["healthcheck"])
+    assert f":{alerts}/healthz" in json.dumps(COMPOSE["services"]["alerts"]["healthcheck"])
