@@ -59,7 +59,7 @@ class ShownAnomaly(msgspec.Struct, frozen=True):
     """The newest anomaly of a node by one detector.
 
     Attributes:
-        id: of the anomaly, for `vigil explain`.
+        id: of the anomaly.
         ts_ms: event time, Unix epoch in milliseconds.
         score: of its window.
         severity: "info", "warning" or "critical".

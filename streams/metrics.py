@@ -171,7 +171,7 @@ class WorkerMetrics:
             self.delay.observe(max(0.0, (now_ms - anomaly.ts_ms) / 1000))
         for columns in batch.columns:
             if columns.about.detector == RELIABILITY:
-                for score in columns.scores.tolist():
+                for score in columns.newest().scores.tolist():  # once a node and batch
                     self.reliability.observe(score)
         self.states.inc(len(batch.states))
         self.spent(batch.seconds)
