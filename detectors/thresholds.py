@@ -73,6 +73,7 @@ def fit_threshold(
     step_ms: int,
     false_alarms_per_node_day: float,
     quiet_steps: int = 10,
+    least_peaks: int = MIN_PEAKS,
 ) -> TailFit:
     """Find the threshold that normal telemetry passes ``false_alarms_per_node_day`` times.
 
@@ -86,6 +87,7 @@ def fit_threshold(
         step_ms: nominal milliseconds between steps.
         false_alarms_per_node_day: the rate asked for, > 0.
         quiet_steps: steps without exceedance that end an episode.
+        least_peaks: episodes without which nothing is fitted.
 
     Raises:
         ThresholdError: there are too few scores, or they are not finite and positive.
@@ -93,7 +95,7 @@ def fit_threshold(
     pooled = np.concatenate([np.asarray(each, dtype=np.float64) for each in scores]) if scores else np.empty(0)
     _check(pooled, false_alarms_per_node_day)
     node_days = len(pooled) * step_ms / MS_PER_DAY
-    start, peaks = _tail(scores, pooled, quiet_steps)
+    start, peaks = _tail(scores, pooled, quiet_steps, least_peaks)
     # The index has a Gamma posterior, in which few peaks lean on what fleets usually show; the threshold is where the
     # predictive distribution of peaks reaches the rate. With many peaks that is Weissman's quantile at Hill's index.
     shape, rate = len(peaks) + PRIOR_PEAKS, float(np.sum(np.log(peaks / start))) + PRIOR_PEAKS / PRIOR_INDEX
@@ -105,13 +107,14 @@ def fit_threshold(
 
 
 def _tail(
-    scores: Sequence[NDArray[np.float64]], pooled: NDArray[np.float64], quiet_steps: int
+    scores: Sequence[NDArray[np.float64]], pooled: NDArray[np.float64], quiet_steps: int, least_peaks: int
 ) -> tuple[float, NDArray[np.float64]]:
     """Return where the tail starts and its episodes' peaks: as far out as leaves enough of them.
 
     A power law is a law of the far tail: what is rare in another way than the bulk (a leader change) shows only there.
     """
-    enough = [(quantile, MANY_PEAKS) for quantile in FAR_TAILS] + [(quantile, MIN_PEAKS) for quantile in TAILS]
+    enough = [(quantile, MANY_PEAKS) for quantile in FAR_TAILS]
+    enough += [(quantile, least) for least in (MIN_PEAKS, least_peaks) for quantile in TAILS]
     for quantile, least in enough:
         start = float(np.quantile(pooled, quantile))
         peaks = np.concatenate([episode_peaks(each, start, quiet_steps) for each in scores])
@@ -119,7 +122,7 @@ def _tail(
             return start, peaks
     raise ThresholdError(
         f"{len(peaks)} episodes above the {TAILS[-1]:.0%} quantile of {len(pooled)} scores: a threshold needs at least "
-        f"{MIN_PEAKS}; {LONGER}"
+        f"{least_peaks}; {LONGER}"
     )
 
 

@@ -1,15 +1,18 @@
-"""What a high score rests on: a few bad steps, the newest one, or more than that.
+"""What a high score rests on: a few bad steps, the newest one, or a trouble that lasts.
 
 One second's stall of a machine is unlike anything normal, and mostly nobody's business; a weak fault is a little
-unusual for long. One threshold cannot serve both. So a score above the threshold has to be borne out by one of two
-further readings of the same window, each with a threshold of its own, from its own tail on normal telemetry:
+unusual for long. One threshold cannot serve both. So windows have three further readings, each with a threshold of its
+own, from its own tail on normal telemetry. A high score has to be borne out by one of them:
 
-- ``sustained``: the score that is left when the ``BURST`` worst of the last ``RECENT`` steps are taken out;
 - ``sudden``: the score when the ``BURST`` worst steps before the newest one are taken out: what the newest step says
-  by itself.
+  by itself;
+- ``sustained``: the score that is left when the ``BURST`` worst of the last ``RECENT`` steps are taken out;
+- ``lasting``: how far the calmer half of the last ``LASTING`` steps is from normal, each step by itself. A trouble of
+  middling size that does not stop is rarer than its score says: where this reading passes its threshold, the score is
+  raised to what is as rare.
 
-Of the false alarms that are asked for, a share of ``SUDDEN_SHARE`` is the sudden reading's: what is over after a second
-has to be rarer than what lasts.
+The false alarms that are asked for are shared out by ``SHARES``: what is over after a second has to be rarer than what
+goes on.
 
 A step that is taken out is filled with one before it, as windows fill a step that is missing.
 """
@@ -24,7 +27,10 @@ from detectors.consensus.views import RECENT
 Floats = NDArray[np.float64]
 BURST: Final = 3  # steps: a stall, its echo, and the second that a stall shares with the next
 JUDGED: Final = RECENT + BURST  # steps whose evidence is looked at
-SUDDEN_SHARE: Final = 0.25  # of the false alarms asked for
+LASTING: Final = 10  # steps whose calmer half is looked at
+SUDDEN, SUSTAINED, STAYING = range(3)  # columns of readings
+SHARES: Final = (0.25, 0.65, 0.1)  # of the false alarms asked for, a reading
+TINY: Final = 1e-9
 
 
 def without_burst(window: Floats, evidence: Floats, *, spare_newest: bool) -> Floats:
@@ -49,3 +55,13 @@ def without_burst(window: Floats, evidence: Floats, *, spare_newest: bool) -> Fl
     unfit[:, first : first + BURST] = evidence[:, :BURST] > least
     sources = np.maximum.accumulate(np.where(unfit, 0, np.arange(shape[1])), axis=1)
     return np.take_along_axis(window, np.where(taken, sources, np.arange(shape[1]))[:, :, None], axis=1)
+
+
+def calmer_half(evidence: Floats) -> Floats:
+    """Return the geometric mean of the calmer half of each window's steps, float64 (n,).
+
+    Args:
+        evidence: float64 (n, steps), how unusual each step is, not negative.
+    """
+    calm = np.sort(evidence, axis=1)[:, : evidence.shape[1] // 2]
+    return np.asarray(np.exp(np.mean(np.log(calm + TINY), axis=1)), dtype=np.float64)

@@ -1,8 +1,9 @@
 """The statistical detector of consensus telemetry: every node against its own baseline, in four ways at once."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +12,19 @@ from detectors.artefacts import ArtefactError, Metadata, read_artefact, write_ar
 from detectors.consensus.encoding import FILE, decode_model, encode_model
 from detectors.consensus.kinds import RECENT, UNKNOWN, Named, columns_of, name_kinds, strengths
 from detectors.consensus.model import ConsensusModel, Floats
+from detectors.consensus.parts import TILE
 from detectors.protocol import NodeState, Scores
 from detectors.rounds import rounds
 from detectors.tiles import apply_tiled
 from features.batch import WindowBatch
 from schemas.outputs import Contribution
 
-TILE: Final = 128  # windows; what is measured of them stays within a core's own cache
 FLAGGED_TILE: Final = 8  # windows that are explained: a batch holds few of them
 ROWS_TILE: Final = 256
 TOP_FEATURES: Final = 5
 BAND_SCALES: Final = 2.0  # expected band: location +- this many scales
 TRAIN_AGAIN: Final = "train it again"
+NO_LASTING: Final = {"threshold": math.inf, "power": 1.0}  # of a model that is being fitted
 
 
 class ConsensusDetector:
@@ -31,7 +33,7 @@ class ConsensusDetector:
     Steps are measured against the node's own slow baseline (``BaselineRule``). Four parts look at them: a Mahalanobis
     distance of the last ten steps, the distance to the nearest normal ten steps and thirty steps, and the errors of a
     forecast. Their surprises are averaged; the score is the exponential of that: 1 at the median of normal telemetry, e
-    at its 99th percentile. State: one baseline a node.
+    at its 99th percentile; a trouble that lasts raises it (``bursts``). State: one baseline a node.
     """
 
     name: str = "consensus"
@@ -47,6 +49,8 @@ class ConsensusDetector:
         levels = metadata.parameters.get("levels", [self.threshold, self.threshold])
         self.levels = (float(levels[0]), float(levels[1]))
         self.sudden_threshold = max(float(metadata.parameters.get("sudden_threshold", 0.0)), self.threshold)
+        lasting = metadata.parameters.get("lasting", NO_LASTING)
+        self.lasting_threshold, self.lasting_power = _positive(lasting["threshold"]), _positive(lasting["power"])
         self.state_width = model.rule.state_width
 
     def prime(self, keys: Sequence[str]) -> NodeState:
@@ -89,11 +93,16 @@ class ConsensusDetector:
         """Say which high scores are borne out, see ``bursts`` and ``Confirming.confirm``."""
         if not len(windows):
             return np.empty(0, dtype=np.bool_)
-        readings = self._by_model(self._readings_tile, windows, before)
-        return np.asarray((readings > [self.sudden_threshold, self.threshold]).any(axis=1), dtype=np.bool_)
+        passed = self._by_model(self._readings_tile, windows, before) > self.reading_thresholds
+        return np.asarray(passed.any(axis=1), dtype=np.bool_)
+
+    @property
+    def reading_thresholds(self) -> tuple[float, float, float]:
+        """What bears a high score out, a reading."""
+        return self.sudden_threshold, self.threshold, self.lasting_threshold
 
     def readings(self, windows: WindowBatch, before: NodeState) -> Floats:
-        """Return what the thresholds are fitted on, float64 (n, 2): sudden and sustained reading, see ``bursts``."""
+        """Return what the thresholds are fitted on, float64 (n, 3): sudden, sustained and lasting, see ``bursts``."""
         return self._by_model(self._readings_tile, windows, before)
 
     def worst_step(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:
@@ -230,10 +239,15 @@ class ConsensusDetector:
         return result
 
     def _score_tile(self, number: int, window: Floats, state: Floats) -> Floats:
-        return self.model.scores(number, self.model.views(window, state))
+        scores = self.model.scores(number, self.model.views(window, state))
+        if math.isinf(self.lasting_threshold):
+            return scores
+        times = self.model.lasting(number, window, state) / self.lasting_threshold
+        as_rare = self.threshold * np.maximum(times, 1.0) ** self.lasting_power
+        return np.where(times > 1.0, np.maximum(scores, as_rare), scores)
 
     def _shares_tile(self, number: int, window: Floats, state: Floats) -> Floats:
-        return self.model.models[number].shares(self.model.views(window, state), window.shape[2])
+        return self.model.shares(number, self.model.views(window, state))
 
     def _readings_tile(self, number: int, window: Floats, state: Floats) -> Floats:
         return self.model.readings(number, window, state)
@@ -254,3 +268,10 @@ class ConsensusDetector:
             )
             for i in order
         )
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not number > 0.0:
+        raise ValueError(f"{number} is not greater than 0")
+    return number

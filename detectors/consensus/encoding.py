@@ -28,6 +28,7 @@ def encode_model(model: ConsensusModel) -> bytes:
         "columns": model.columns,
         "log": model.log,
         "scale": model.rule.scale,
+        "weights": model.weights,
         "rule": np.array([float(getattr(model.rule, name)) for name in RULE]),
     }
     for number, each in enumerate(model.models):
@@ -82,7 +83,12 @@ def _decoded(arrays: Arrays) -> ConsensusModel:
     if not models:
         raise ValueError("it holds no model")
     return ConsensusModel(
-        columns.astype(np.int64), arrays["log"].astype(np.bool_), rule, models, _known(arrays, count, len(columns))
+        columns.astype(np.int64),
+        arrays["log"].astype(np.bool_),
+        rule,
+        models,
+        _known(arrays, count, len(columns)),
+        _weights(arrays),
     )
 
 
@@ -99,6 +105,13 @@ def _node_model(arrays: Arrays, width: int) -> NodeModel:
         Forecast(arrays["forecast.weights"], _metric(arrays, "forecast", width)),
         {name: Calibration(float(low), float(high)) for name, (low, high) in zip(VIEW_OF, calibrations, strict=True)},
     )
+
+
+def _weights(arrays: Arrays) -> NDArray[np.float64]:
+    weights = _shaped(arrays, "weights", (len(VIEW_OF),))
+    if np.any(weights < 0.0) or not np.isclose(weights.sum(), 1.0):
+        raise ValueError("weights must not be negative, and sum to 1")
+    return weights
 
 
 def _metric(arrays: Arrays, part: str, size: int) -> Metric:

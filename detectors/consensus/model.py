@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.baseline import BaselineRule
-from detectors.consensus.bursts import JUDGED, without_burst
+from detectors.consensus.bursts import JUDGED, LASTING, calmer_half, without_burst
 from detectors.consensus.parts import Calibration, Distance, Forecast, Nearest, Part
 from detectors.consensus.views import LAGS, RECENT, fading, summary
 
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 SHORT: Final = "short"  # the last RECENT steps
 LONG: Final = "long"  # the whole window
 CHANGE: Final = "change"  # the last RECENT steps and the LAGS before them
-WEIGHTS: Final = np.array([0.3, 1.0, 0.5, 1.75])  # of the parts' surprises in a score
+WEIGHTS: Final = (0.6, 1.0, 0.5, 1.75)  # of the parts' surprises in a score
 VIEW_OF: Final[Mapping[str, str]] = {"distance": SHORT, "nearest": SHORT, "nearest_long": LONG, "forecast": CHANGE}
 
 
@@ -42,9 +42,9 @@ class NodeModel:
         ]
         return np.stack(columns, axis=1)
 
-    def shares(self, views: Mapping[str, Floats], width: int) -> Floats:
+    def shares(self, views: Mapping[str, Floats], weights: Floats, width: int) -> Floats:
         """Split scores over the features, float64 (n, F), rows summing to 1 (or 0 where nothing is unusual)."""
-        surprise = WEIGHTS * np.maximum(self.surprises(views), 0.0)
+        surprise = weights * np.maximum(self.surprises(views), 0.0)
         total = np.zeros((len(surprise), width))
         for column, (name, part) in enumerate(self.parts().items()):
             pull = part.pull(views[VIEW_OF[name]]).reshape(len(surprise), -1, width).sum(axis=1)
@@ -62,6 +62,7 @@ class ConsensusModel:
         rule: how a node's baseline starts and moves.
         models: the fleet's model first, then those of nodes that training knew.
         known: by node id: the number of its model and its usual transformed values, float64 (F,).
+        weights: float64 (parts,), of the parts' surprises in a score; of sum 1.
     """
 
     columns: NDArray[np.int64]
@@ -69,6 +70,7 @@ class ConsensusModel:
     rule: BaselineRule
     models: tuple[NodeModel, ...] = ()
     known: Mapping[str, tuple[int, Floats]] = field(default_factory=dict)
+    weights: Floats = field(default_factory=lambda: np.array(WEIGHTS) / np.sum(WEIGHTS))
 
     def transformed(self, rows: NDArray[Any]) -> Floats:
         """Return the used features of raw rows (..., all features) on their scale, float64 (..., F)."""
@@ -97,7 +99,7 @@ class ConsensusModel:
         }
 
     def readings(self, number: int, window: Floats, state: Floats) -> Floats:
-        """Return the scores that a burst has no part in, see ``bursts``: float64 (n, 2), sudden and sustained.
+        """Return what decides beside the score, see ``bursts``: float64 (n, 3), sudden, sustained and lasting.
 
         Args:
             number: of the model.
@@ -109,7 +111,11 @@ class ConsensusModel:
             self.scores(number, self.views(without_burst(window, evidence, spare_newest=spare), state))
             for spare in (True, False)
         ]
-        return np.stack(columns, axis=1)
+        return np.stack([*columns, calmer_half(evidence[:, -LASTING:])], axis=1)
+
+    def lasting(self, number: int, window: Floats, state: Floats) -> Floats:
+        """Return the lasting reading alone, float64 (n,); arguments as for ``readings``."""
+        return calmer_half(self.steps_alone(number, window[:, -LASTING:], state))
 
     def steps_alone(self, number: int, steps: Floats, state: Floats) -> Floats:
         """Return the squared distance of each step by itself from what is normal, float64 (n, steps).
@@ -125,4 +131,8 @@ class ConsensusModel:
 
     def scores(self, number: int, views: Mapping[str, Floats]) -> Floats:
         """Return scores by one of the models, float64 (n,): 1 is the median of normal, e its 99th percentile."""
-        return np.asarray(np.exp(self.models[number].surprises(views) @ (WEIGHTS / WEIGHTS.sum())), dtype=np.float64)
+        return np.asarray(np.exp(self.models[number].surprises(views) @ self.weights), dtype=np.float64)
+
+    def shares(self, number: int, views: Mapping[str, Floats]) -> Floats:
+        """Split scores by one of the models over the features; see ``NodeModel.shares``."""
+        return self.models[number].shares(views, self.weights, len(self.columns))

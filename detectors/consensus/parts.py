@@ -7,13 +7,14 @@ telemetry and 1 at its 99th percentile, so that parts can be averaged.
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.views import LAGS, RECENT, fading, followed
 from detectors.consensus.views import PARTS as VIEW_BLOCKS
+from detectors.tiles import steady
 
 Floats = NDArray[np.float64]
 GROUPS: Final = 4
@@ -24,6 +25,7 @@ CALM: Final = 0.5  # deviations; a column that is within them up to ``TAIL`` mov
 EVENT: Final = 4.0  # deviations that the furthest of such events counts
 EVENTS_FROM: Final = 10_000  # views; of fewer, what is rarer than ``TAIL`` cannot be told from noise
 TINY: Final = 1e-9
+TILE: Final = 128  # windows; what is measured of them stays within a core's own cache
 FURTHEST: Final = 1e15  # what is further counts as that far: squares and products stay within float32
 
 
@@ -164,19 +166,24 @@ class Nearest:
     places: Floats
 
     @cached_property
-    def _table(self) -> NDArray[np.float32]:
-        """What a place adds to a squared distance: float32 (places, D + 1)."""
+    def _table(self) -> NDArray[Any]:
+        """What a place adds to a squared distance: (places, D + 1), float32 where that is ``steady``, else float64.
+
+        float32 is half the work, and seven digits are plenty.
+        """
         squares = np.sum(self.places**2, axis=1)
-        return np.ascontiguousarray(np.concatenate([-2.0 * self.places, squares[:, None]], axis=1), dtype=np.float32)
+        table = np.ascontiguousarray(np.concatenate([-2.0 * self.places, squares[:, None]], axis=1))
+        narrow = table.astype(np.float32)
+        return narrow if steady(narrow, TILE) else table
 
-    def whitened(self, views: Floats) -> NDArray[np.float32]:
-        """Return views (n, D) in the space of the places, float32: half the work, and seven digits are plenty."""
-        return np.asarray(np.clip(self.metric.whitened(views), -FURTHEST, FURTHEST), dtype=np.float32)
+    def whitened(self, views: Floats) -> NDArray[Any]:
+        """Return views (n, D) in the space of the places, float32 or float64 as the table is."""
+        return np.asarray(np.clip(self.metric.whitened(views), -FURTHEST, FURTHEST), dtype=self._table.dtype)
 
-    def beyond(self, whitened: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return squared distances to every place less the view's own square, float32 (GROUPS, m, n)."""
-        extended = np.concatenate([whitened.T, np.ones((1, len(whitened)), np.float32)])
-        beyond: NDArray[np.float32] = self._table @ extended
+    def beyond(self, whitened: NDArray[Any]) -> NDArray[Any]:
+        """Return squared distances to every place less the view's own square, (GROUPS, m, n) of the table's dtype."""
+        extended = np.concatenate([whitened.T, np.ones((1, len(whitened)), whitened.dtype)])
+        beyond: NDArray[Any] = self._table @ extended
         return beyond.reshape(GROUPS, -1, len(whitened))
 
     def distances(self, views: Floats) -> Floats:
@@ -184,7 +191,7 @@ class Nearest:
         own = self.whitened(views)
         return self.nearest(own, self.beyond(own))
 
-    def nearest(self, whitened: NDArray[np.float32], beyond: NDArray[np.float32]) -> Floats:
+    def nearest(self, whitened: NDArray[Any], beyond: NDArray[Any]) -> Floats:
         """Return squared distances to the nearest places, float64 (n,)."""
         mean = np.mean(np.min(beyond, axis=1), axis=0, dtype=np.float64) + _squares(whitened.astype(np.float64))
         return np.asarray(np.maximum(mean, 0.0), dtype=np.float64)

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.consensus.bursts import SHARES
 from detectors.consensus.detector import ConsensusDetector
 from detectors.consensus.fit import NormalSteps
 from detectors.evaluation.events import Rows, alarm_rate, false_alarms, rate_text
@@ -36,7 +37,7 @@ class Course:
         names: of the nodes, by number.
         ts_ms: int64 (n,), event time.
         scores: float64 (n,); NaN without a verdict.
-        readings: float64 (n, 2), what the thresholds were fitted on, see ``ConsensusDetector.readings``; NaN likewise.
+        readings: float64 (n, 3), what the thresholds were fitted on, see ``ConsensusDetector.readings``; NaN likewise.
         flagged: bool (n,), whether the step's window is anomalous.
         later: bool (n,), steps after the cut; none where the detector was fitted on all of them.
         moments_ms: int64 (t,), event times at which baselines were looked at.
@@ -88,7 +89,7 @@ def follow(
     """
     names, node = np.unique(np.asarray(steps.keys), return_inverse=True)
     scores, flagged = np.full(len(steps.rows), np.nan), np.zeros(len(steps.rows), dtype=np.bool_)
-    readings = np.full((len(steps.rows), 2), np.nan)
+    readings = np.full((len(steps.rows), len(SHARES)), np.nan)
     baselines = _Baselines(detector, len(names), steps.ts_ms)
     recording = Steps(steps.keys, steps.ts_ms, steps.rows, step_ms)
     for start, windows, before in advanced_windows(cast("Detector", detector), recording):

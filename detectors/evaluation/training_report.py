@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.consensus.bursts import STAYING, SUDDEN, SUSTAINED
 from detectors.consensus.detector import ConsensusDetector
-from detectors.consensus.fit import SUDDEN, SUSTAINED
 from detectors.evaluation.events import QUIET_STEPS
 from detectors.evaluation.held_out import HELD_OUT, Course, held_out_text
 from detectors.evaluation.plots import MS_PER_MINUTE, PANELS, Draw, draw_scores, save_plots, score_panels
@@ -74,17 +74,18 @@ def exceedances(
 def _tails(detector: ConsensusDetector) -> list[tuple[str, int, dict[str, Any]]]:
     """Return the readings that have a threshold: name, column and tail of each."""
     fit = detector.metadata.threshold.fit
-    return [("sustained", SUSTAINED, fit), ("sudden", SUDDEN, fit["sudden"])]
+    return [("sustained", SUSTAINED, fit), ("sudden", SUDDEN, fit["sudden"]), ("lasting", STAYING, fit["lasting"])]
 
 
 def _exceedance(new: Any, tried: ConsensusDetector, course: Course) -> Any:
     """Draw how often each reading passes each level, what its tail says, and where threshold and asked rate cross."""
     step_ms = int(tried.metadata.training["step_ms"])
-    figure = new(figsize=(12, 5), layout="tight")
-    for axis, (name, column, tail) in zip(figure.subplots(1, 2, sharey=True), _tails(tried), strict=True):
+    tails = _tails(tried)
+    figure = new(figsize=(16, 5), layout="tight")
+    for axis, (name, column, tail) in zip(figure.subplots(1, len(tails), sharey=True), tails, strict=True):
         values = course.readings[:, column]
         highest = max(float(np.max(values, initial=1.0, where=np.isfinite(values))), 1.5 * tail["threshold"])
-        levels = np.geomspace(1.0, highest, LEVELS)
+        levels = np.geomspace(min(1.0, tail["tail_start"]), highest, LEVELS)
         for chosen, label, colour in (
             (~course.later, "fitted on", "tab:blue"),
             (course.later, "held out", "tab:orange"),

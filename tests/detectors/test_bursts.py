@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.consensus.bursts import BURST, JUDGED, without_burst
+from detectors.consensus.bursts import BURST, JUDGED, calmer_half, without_burst
 from detectors.consensus.parts import Distance, fit_metric
 from detectors.consensus.views import RECENT
 
@@ -68,3 +69,25 @@ def test_a_steps_own_distance_is_that_of_the_views_covariance_without_what_follo
     covariance = centred.T @ centred / len(centred) + 0.01 * np.eye(2)
     expected = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(covariance), centred)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_calmer_half_hears_what_lasts_and_no_burst_however_far() -> None:
+    usual = np.full((1, 10), 2.0)
+    burst, lasting = usual.copy(), usual.copy()
+    burst[0, 2:7] = 1e6
+    lasting[0, 4:] = 32.0
+
+    assert calmer_half(usual)[0] == pytest.approx(2.0)
+    assert calmer_half(burst)[0] == pytest.approx(2.0)
+    assert calmer_half(lasting)[0] == pytest.approx(2.0 ** (4 / 5) * 32.0 ** (1 / 5))
+    assert calmer_half(np.zeros((1, 10)))[0] < 1e-6, "steps exactly at their centre are no error"
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_worse_step_never_lowers_the_calmer_half(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    evidence = rng.exponential(size=(1, 10))
+    worse = evidence.copy()
+    worse[0, rng.integers(10)] *= 10.0
+
+    assert calmer_half(worse)[0] >= calmer_half(evidence)[0]

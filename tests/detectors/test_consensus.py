@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -10,18 +11,11 @@ from hypothesis import strategies as st
 
 from detectors.artefacts import ArtefactError, read_artefact, shipped, write_artefact
 from detectors.consensus.baseline import BaselineRule
-from detectors.consensus.bursts import BURST
+from detectors.consensus.bursts import BURST, LASTING, STAYING
 from detectors.consensus.detector import ConsensusDetector
 from detectors.consensus.encoding import FILE, decode_model, encode_model
-from detectors.consensus.fit import (
-    MIN_EVENT_SCALE,
-    MIN_LOG_SCALE,
-    FitError,
-    FitSettings,
-    NormalSteps,
-    fit_consensus,
-    fleet_scale,
-)
+from detectors.consensus.fit import FitError, FitSettings, NormalSteps, fit_consensus
+from detectors.consensus.passes import MIN_EVENT_SCALE, MIN_LOG_SCALE, fleet_scale
 from detectors.offline import Steps, score_steps
 from detectors.protocol import Detector
 from detectors.thresholds import ThresholdError
@@ -66,6 +60,27 @@ def test_a_moderate_fault_is_seen_once_it_is_more_than_a_burst_and_a_burst_is_no
     assert {node for node, _ in found} == {"n0"}
     assert flagged(fitted(), burst) == set()
     assert max(score for score, _, _ in scored(fitted(), burst).values()) > fitted().threshold, "its score is high"
+
+
+def test_what_lasts_raises_a_score_that_was_not_high_and_bears_it_out() -> None:
+    detector, deaf = (ConsensusDetector(fitted().model, fitted().metadata) for _ in range(2))
+    detector.lasting_threshold, deaf.lasting_threshold = 5.0, math.inf
+    run, times = disturbed(5, 170, 77, 100, 1, 1.5, length=40)
+    heard, unheard = scored(detector, run), scored(deaf, run)
+
+    raised = {at for at in heard if heard[at][0] != unheard[at][0]}
+
+    assert {node for node, _ in raised} == {"n0"}
+    assert {at for _, at in raised} <= times | {max(times) + 1000 * step for step in range(1, LASTING)}
+    assert min(at for _, at in raised) >= min(times) + 1000 * (LASTING // 2), "half of its steps are not calm"
+    assert any(unheard[at][0] < detector.threshold for at in raised)
+    for at in raised:
+        reading = detector.readings(heard[at][2], heard[at][1][None, :])[0, STAYING]
+        as_rare = detector.threshold * (reading / detector.lasting_threshold) ** detector.lasting_power
+        assert heard[at][0] == pytest.approx(as_rare)
+        assert as_rare > detector.threshold
+        assert reading > detector.lasting_threshold
+    assert raised <= flagged(detector, run)
 
 
 def test_one_second_spikes_of_the_tail_that_normal_telemetry_has_raise_no_alarm() -> None:
@@ -167,7 +182,9 @@ def test_an_artefact_comes_back_to_the_bit_and_scores_the_same(tmp_path: Path) -
         at: each[0] for at, each in scored(detector, run).items()
     }
     assert (loaded.version, loaded.threshold, loaded.levels) == (detector.version, detector.threshold, detector.levels)
-    assert loaded.sudden_threshold == detector.sudden_threshold > detector.threshold
+    assert loaded.reading_thresholds == detector.reading_thresholds
+    assert loaded.lasting_power == detector.lasting_power
+    assert loaded.sudden_threshold > detector.threshold
     assert loaded.threshold < loaded.levels[0] < loaded.levels[1]
 
 
@@ -209,6 +226,10 @@ def test_an_artefact_whose_weights_come_from_another_run_does_not_load(tmp_path:
         {"levels": [[], 1.0]},
         {"sudden_threshold": {}},
         {"sudden_threshold": "high"},
+        {"lasting": {}},
+        {"lasting": {"threshold": 0.0, "power": 1.0}},
+        {"lasting": {"threshold": 1.0, "power": -1}},
+        {"lasting": {"threshold": [], "power": 1.0}},
     ],
 )
 def test_parameters_that_cannot_be_used_are_refused_though_their_checksum_is_right(

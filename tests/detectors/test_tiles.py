@@ -1,12 +1,16 @@
 """A row's result is its own, whatever rows are scored with it."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detectors.tiles import apply_tiled
+from detectors.tiles import apply_tiled, steady
 
 WEIGHTS = np.random.default_rng(0).normal(size=(7, 33)).astype(np.float32)
 ROWS = np.random.default_rng(1).normal(size=(100, 7)).astype(np.float32)
@@ -55,3 +59,44 @@ def test_a_function_that_loses_rows_and_a_tile_of_nothing_are_refused() -> None:
         apply_tiled(lambda rows: rows[1:], ROWS, 16)
     with pytest.raises(ValueError, match="tile 0 must be at least 1"):
         apply_tiled(project, ROWS, 0)
+
+
+SCORED_ALIKE = """
+import numpy as np
+from threadpoolctl import threadpool_limits
+from detectors.consensus.parts import GROUPS, Metric, Nearest, TILE
+
+rng = np.random.default_rng(5)
+with threadpool_limits(limits=1, user_api="blas"):
+    for width in (12, 27, 57):
+        metric = Metric(np.zeros(width), np.ones(width), np.eye(width))
+        nearest = Nearest(metric, rng.normal(size=(250 * GROUPS, width)))
+        for view in rng.normal(size=(20, width)):
+            found = nearest.distances(np.repeat(view[None], TILE, axis=0))
+            assert (found == found[0]).all(), (width, np.unique(found))
+print(nearest._table.dtype)
+"""
+
+
+@pytest.mark.parametrize("kernels", ["", "Haswell", "Nehalem"])
+def test_neighbours_are_as_far_wherever_in_a_tile_a_window_stands_whatever_kernels_a_processor_has(
+    kernels: str,
+) -> None:
+    settings = {"OPENBLAS_CORETYPE": kernels} if kernels else {}
+    ran = subprocess.run(
+        [sys.executable, "-c", SCORED_ALIKE], env=os.environ | settings, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() in {"float32", "float64"}
+
+
+def test_a_product_whose_columns_depend_on_their_place_is_not_steady() -> None:
+    class Odd(np.ndarray):
+        def __matmul__(self, right: NDArray[np.float64]) -> NDArray[np.float64]:
+            product = np.asarray(self) @ right
+            product[-1, -1] = np.nextafter(product[-1, -1], np.inf)
+            return product
+
+    matrix = np.random.default_rng(2).normal(size=(50, 6))
+    assert steady(matrix, 8)
+    assert not steady(matrix.view(Odd), 8)

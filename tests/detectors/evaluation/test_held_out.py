@@ -28,7 +28,7 @@ def course(scores: list[list[float]], later: int) -> Course:
         names=tuple(f"n{node}" for node in range(nodes)),
         ts_ms=np.repeat(1000 * np.arange(steps, dtype=np.int64), nodes),
         scores=rows.T.ravel(),
-        readings=np.stack([rows.T.ravel()] * 2, axis=1),
+        readings=np.stack([rows.T.ravel()] * 3, axis=1),
         flagged=rows.T.ravel() > LIMIT,
         later=np.repeat(np.arange(steps) >= later, nodes),
         moments_ms=np.empty(0, dtype=np.int64),
