@@ -7,9 +7,9 @@ own, from its own tail on normal telemetry. A high score has to be borne out by 
 - ``sudden``: the score when the ``BURST`` worst steps before the newest one are taken out: what the newest step says
   by itself;
 - ``sustained``: the score that is left when the ``BURST`` worst of the last ``RECENT`` steps are taken out;
-- ``lasting``: how far the calmer half of the last ``LASTING`` steps is from normal, each step by itself. A trouble of
-  middling size that does not stop is rarer than its score says: where this reading passes its threshold, the score is
-  raised to what is as rare.
+- ``lasting``: how far the calmer half of the last ``LASTING`` steps is from normal, each step by itself, and how much
+  calmer the steps before them were. A trouble of middling size that does not stop is rarer than its score says: where
+  this reading passes its threshold, the score is raised to what is as rare.
 
 The false alarms that are asked for are shared out by ``SHARES``: what is over after a second has to be rarer than what
 goes on.
@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 BURST: Final = 3  # steps: a stall, its echo, and the second that a stall shares with the next
 JUDGED: Final = RECENT + BURST  # steps whose evidence is looked at
 LASTING: Final = 10  # steps whose calmer half is looked at
+CALM: Final = 0.5  # squared distance a feature up to which steps count as calm; on average it is 1 in normal telemetry
 SUDDEN, SUSTAINED, STAYING = range(3)  # columns of readings
 SHARES: Final = (0.25, 0.65, 0.1)  # of the false alarms asked for, a reading
 TINY: Final = 1e-9
@@ -65,3 +66,17 @@ def calmer_half(evidence: Floats) -> Floats:
     """
     calm = np.sort(evidence, axis=1)[:, : evidence.shape[1] // 2]
     return np.asarray(np.exp(np.mean(np.log(calm + TINY), axis=1)), dtype=np.float64)
+
+
+def lasting(evidence: Floats, features: int) -> Floats:
+    """Return the lasting reading, float64 (n,): never above ``calmer_half`` of the last ``LASTING`` steps.
+
+    What a window's earlier steps have more than ``CALM`` divides it: telemetry that has drifted away from its baseline
+    is far off all the time, and nothing new.
+
+    Args:
+        evidence: float64 (n, steps), more than ``LASTING`` + 1 of them.
+        features: that a step is made of.
+    """
+    before = calmer_half(evidence[:, :-LASTING]) / (CALM * features)
+    return np.asarray(calmer_half(evidence[:, -LASTING:]) / np.maximum(before, 1.0), dtype=np.float64)

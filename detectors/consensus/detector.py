@@ -242,7 +242,7 @@ class ConsensusDetector:
         scores = self.model.scores(number, self.model.views(window, state))
         if math.isinf(self.lasting_threshold):
             return scores
-        times = self.model.lasting(number, window, state) / self.lasting_threshold
+        times = self.model.lasting(number, window, state, self.lasting_threshold) / self.lasting_threshold
         as_rare = self.threshold * np.maximum(times, 1.0) ** self.lasting_power
         return np.where(times > 1.0, np.maximum(scores, as_rare), scores)
 

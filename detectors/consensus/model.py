@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.baseline import BaselineRule
-from detectors.consensus.bursts import JUDGED, LASTING, calmer_half, without_burst
+from detectors.consensus.bursts import JUDGED, LASTING, calmer_half, lasting, without_burst
 from detectors.consensus.parts import Calibration, Distance, Forecast, Nearest, Part
 from detectors.consensus.views import LAGS, RECENT, fading, summary
 
@@ -106,16 +106,24 @@ class ConsensusModel:
             window: float64 (n, steps, F), transformed.
             state: float64 (n, state_width).
         """
-        evidence = self.steps_alone(number, window[:, -JUDGED:], state)
+        evidence = self.steps_alone(number, window, state)
+        judged = evidence[:, -JUDGED:]
         columns = [
-            self.scores(number, self.views(without_burst(window, evidence, spare_newest=spare), state))
+            self.scores(number, self.views(without_burst(window, judged, spare_newest=spare), state))
             for spare in (True, False)
         ]
-        return np.stack([*columns, calmer_half(evidence[:, -LASTING:])], axis=1)
+        return np.stack([*columns, lasting(evidence, window.shape[2])], axis=1)
 
-    def lasting(self, number: int, window: Floats, state: Floats) -> Floats:
-        """Return the lasting reading alone, float64 (n,); arguments as for ``readings``."""
-        return calmer_half(self.steps_alone(number, window[:, -LASTING:], state))
+    def lasting(self, number: int, window: Floats, state: Floats, level: float) -> Floats:
+        """Return the lasting reading alone, float64 (n,), right where it passes ``level``, at most that elsewhere.
+
+        Most batches hold no window whose last steps come near the level: the steps before them are not looked at, then.
+        Other arguments are those of ``readings``.
+        """
+        latest = calmer_half(self.steps_alone(number, window[:, -LASTING:], state))
+        if not np.any(latest > level):
+            return latest
+        return lasting(self.steps_alone(number, window, state), window.shape[2])
 
     def steps_alone(self, number: int, steps: Floats, state: Floats) -> Floats:
         """Return the squared distance of each step by itself from what is normal, float64 (n, steps).

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.consensus.bursts import BURST, JUDGED, calmer_half, without_burst
+from detectors.consensus.bursts import BURST, CALM, JUDGED, LASTING, calmer_half, lasting, without_burst
 from detectors.consensus.parts import Distance, fit_metric
 from detectors.consensus.views import RECENT
 
@@ -91,3 +91,23 @@ def test_a_worse_step_never_lowers_the_calmer_half(seed: int) -> None:
     worse[0, rng.integers(10)] *= 10.0
 
     assert calmer_half(worse)[0] >= calmer_half(evidence)[0]
+
+
+def test_what_was_far_off_before_is_nothing_new() -> None:
+    usual, far = 9 * CALM, 90.0
+    begun, drifted = np.full((1, 30), usual), np.full((1, 30), far)
+    begun[0, -LASTING:] = far
+
+    assert lasting(begun, 9)[0] == pytest.approx(far)
+    assert lasting(drifted, 9)[0] == pytest.approx(9 * CALM)
+    for steps in range(LASTING, 30):  # a fault is heard from its tenth step until it fills half of the steps before
+        evidence = np.full((1, 30), usual)
+        evidence[0, -steps:] = far
+        assert (lasting(evidence, 9)[0] == pytest.approx(far)) == (steps <= LASTING + (30 - LASTING) // 2), steps
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_lasting_reading_is_never_above_the_calmer_half_of_the_last_steps(seed: int) -> None:
+    evidence = np.random.default_rng(seed).exponential(20.0, size=(5, 30))
+
+    assert np.all(lasting(evidence, 9) <= calmer_half(evidence[:, -LASTING:]))
