@@ -31,7 +31,7 @@ from vigil.labelled import read_labelled
 from vigil.training_data import normal_steps, training_data
 
 Floats = NDArray[np.float64]
-TRIED: Final = ((0.25, 0.75, 0.0), (0.25, 0.7, 0.05), SHARES, (0.25, 0.55, 0.2), (0.25, 0.5, 0.25), (0.1, 0.8, 0.1))
+TRIED: Final = ((0.25, 0.75, 0.0), (0.25, 0.65, 0.1), SHARES, (0.25, 0.5, 0.25), (0.25, 0.25, 0.5), (0.1, 0.7, 0.2))
 """Shares of the sudden, the sustained and the lasting reading; without a share, a reading is not looked at."""
 
 

@@ -1,4 +1,4 @@
-"""The statistical detector of consensus telemetry: every node against its own baseline, in four ways at once."""
+"""The statistical detector of consensus telemetry: every node against its own baseline, in three ways at once."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,9 +30,8 @@ NO_LASTING: Final = {"threshold": math.inf, "power": 1.0}  # of a model that is 
 class ConsensusDetector:
     """Scores a window by how far its newest steps are from what this node usually shows.
 
-    Steps are measured against the node's own slow baseline (``BaselineRule``). Four parts look at them: a Mahalanobis
-    distance of the last ten steps, the distance to the nearest normal ten steps and thirty steps, and the errors of a
-    forecast. Their surprises are averaged; the score is the exponential of that: 1 at the median of normal telemetry, e
+    Steps are measured against the node's own slow baseline (``BaselineRule``). Three parts look at them: the
+    distances to the nearest normal ten steps and twenty steps, and the errors of a forecast. Their surprises are averaged; the score is the exponential of that: 1 at the median of normal telemetry, e
     at its 99th percentile; a trouble that lasts raises it (``bursts``). State: one baseline a node.
     """
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from detectors.artefacts import ArtefactError
 from detectors.consensus.baseline import BaselineRule
 from detectors.consensus.model import VIEW_OF, ConsensusModel, NodeModel
-from detectors.consensus.parts import GROUPS, Calibration, Distance, Forecast, Metric, Nearest
+from detectors.consensus.parts import GROUPS, Calibration, Forecast, Metric, Nearest
 
 Arrays = Mapping[str, NDArray[Any]]
 FILE: Final = "model.safetensors"
@@ -57,8 +57,8 @@ def _node_arrays(model: NodeModel) -> dict[str, NDArray[Any]]:
         "forecast.weights": model.forecast.weights,
         "calibrations": np.array([[model.calibrations[n].median, model.calibrations[n].high] for n in VIEW_OF]),
     }
-    for name in VIEW_OF:
-        metric = getattr(model, name).metric
+    metrics = {"alone": model.alone} | {name: getattr(model, name).metric for name in VIEW_OF}
+    for name, metric in metrics.items():
         arrays |= {f"{name}.{each}": getattr(metric, each) for each in METRIC}
     return arrays
 
@@ -99,7 +99,7 @@ def _node_model(arrays: Arrays, width: int) -> NodeModel:
     lags = arrays["forecast.weights"].shape[0]
     _shaped(arrays, "forecast.weights", (lags, width))
     return NodeModel(
-        Distance(_metric(arrays, "distance", 3 * width)),
+        _metric(arrays, "alone", width),
         Nearest(_metric(arrays, "nearest", 3 * width), _places(arrays, "nearest.places", 3 * width)),
         Nearest(_metric(arrays, "nearest_long", 3 * width), _places(arrays, "nearest_long.places", 3 * width)),
         Forecast(arrays["forecast.weights"], _metric(arrays, "forecast", width)),

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.model import CHANGE, LONG, SHORT, VIEW_OF, NodeModel
-from detectors.consensus.parts import GROUPS, MIN_SPREAD, Distance, Forecast, Nearest, calibrate, fit_metric
-from detectors.consensus.views import LAGS
+from detectors.consensus.parts import GROUPS, MIN_SPREAD, Forecast, Nearest, calibrate, fit_metric
+from detectors.consensus.views import BLOCKS, LAGS
 
 Floats = NDArray[np.float64]
 PLACES: Final = 1000  # normal views kept for comparison
@@ -62,9 +62,9 @@ def learn_model(normal: NormalViews, usual: Moments | None = None) -> NodeModel:
     short, long = normal.views[SHORT], normal.views[LONG]
     chosen = _places(len(short))
     nearest, nearest_long = _nearest(short, chosen), _nearest(long, chosen)
-    model = NodeModel(Distance(fit_metric(short)), nearest, nearest_long, _forecast(normal, usual))
+    alone = fit_metric(short[:, : short.shape[1] // BLOCKS])
+    model = NodeModel(alone, nearest, nearest_long, _forecast(normal, usual))
     distances = {
-        "distance": model.distance.distances(short),
         "nearest": _distances_apart(nearest, short, normal, chosen),
         "nearest_long": _distances_apart(nearest_long, long, normal, chosen),
         "forecast": model.forecast.distances(normal.views[CHANGE]),

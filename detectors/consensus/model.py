@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 
 from detectors.consensus.baseline import BaselineRule
 from detectors.consensus.bursts import JUDGED, LASTING, calmer_half, lasting, without_burst
-from detectors.consensus.parts import Calibration, Distance, Forecast, Nearest, Part
-from detectors.consensus.views import LAGS, RECENT, fading, summary
+from detectors.consensus.parts import Calibration, Forecast, Metric, Nearest, Part
+from detectors.consensus.views import LAGS, LONGER, RECENT, fading, summary
 
 Floats = NDArray[np.float64]
 SHORT: Final = "short"  # the last RECENT steps
-LONG: Final = "long"  # the whole window
+LONG: Final = "long"  # the last LONGER steps
 CHANGE: Final = "change"  # the last RECENT steps and the LAGS before them
-WEIGHTS: Final = (0.6, 1.0, 0.5, 1.75)  # of the parts' surprises in a score
-VIEW_OF: Final[Mapping[str, str]] = {"distance": SHORT, "nearest": SHORT, "nearest_long": LONG, "forecast": CHANGE}
+WEIGHTS: Final = (1.0, 1.0, 1.75)  # of the parts' surprises in a score
+VIEW_OF: Final[Mapping[str, str]] = {"nearest": SHORT, "nearest_long": LONG, "forecast": CHANGE}
 
 
 @dataclass(frozen=True, slots=True)
 class NodeModel:
-    """What is normal for one node, or for a fleet: parts by name, each with its calibration."""
+    """What is normal for one node, or for a fleet: steps by themselves, and parts by name with their calibrations."""
 
-    distance: Distance
+    alone: Metric
     nearest: Nearest
     nearest_long: Nearest
     forecast: Forecast
@@ -92,9 +92,10 @@ class ConsensusModel:
             ``SHORT`` and ``LONG``: float64 (n, 3 F); ``CHANGE``: float64 (n, RECENT + LAGS, F).
         """
         steps = self.rule.relative(window, state)
+        longer = steps[:, -LONGER:]
         return {
             SHORT: summary(steps[:, -RECENT:], fading(RECENT)),
-            LONG: summary(steps, np.full(steps.shape[1], 1.0 / steps.shape[1])),
+            LONG: summary(longer, np.full(longer.shape[1], 1.0 / longer.shape[1])),
             CHANGE: np.ascontiguousarray(steps[:, -RECENT - LAGS :]),
         }
 
@@ -134,7 +135,7 @@ class ConsensusModel:
             state: float64 (n, state_width).
         """
         relative = self.rule.relative(steps, state)
-        alone = self.models[number].distance.of_steps(relative.reshape(-1, relative.shape[2]))
+        alone = self.models[number].alone.distances(relative.reshape(-1, relative.shape[2]))
         return alone.reshape(relative.shape[:2])
 
     def scores(self, number: int, views: Mapping[str, Floats]) -> Floats:

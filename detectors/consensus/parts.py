@@ -1,4 +1,4 @@
-"""The parts of a score: four ways in which a window can be unusual, each calibrated on normal telemetry.
+"""The parts of a score: three ways in which a window can be unusual, each calibrated on normal telemetry.
 
 Every part turns views into a squared distance, and a distance into a surprise: its logarithm, 0 at the median of normal
 telemetry and 1 at its 99th percentile, so that parts can be averaged.
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.views import LAGS, RECENT, fading, followed
-from detectors.consensus.views import PARTS as VIEW_BLOCKS
 from detectors.tiles import steady
 
 Floats = NDArray[np.float64]
@@ -58,6 +57,10 @@ class Metric:
     @cached_property
     def _middle(self) -> Floats:
         return np.asarray((self.centre / self.spread) @ self.whitening, dtype=np.float64)
+
+    def distances(self, views: Floats) -> Floats:
+        """Return the squared distances of views (n, D) from their centre, float64 (n,)."""
+        return _squares(self.whitened(views))
 
     def pull(self, differences: Floats) -> Floats:
         """Split squared lengths over the dimensions: float64 (n, D) differences, standardised, to shares (n, D)."""
@@ -119,35 +122,6 @@ class Part(Protocol):
     def pull(self, views: Floats) -> Floats:
         """Split them over the view's last dimension, float64 (n, D), non-negative."""
         ...
-
-
-@dataclass(frozen=True)
-class Distance:
-    """Mahalanobis distance of a summary view: unusual as a combination."""
-
-    metric: Metric
-
-    def distances(self, views: Floats) -> Floats:
-        """See ``Part``; views float64 (n, D)."""
-        return _squares(self.metric.whitened(views))
-
-    def pull(self, views: Floats) -> Floats:
-        """See ``Part``."""
-        return self.metric.pull(self.metric.standardised(views))
-
-    def of_steps(self, steps: Floats) -> Floats:
-        """Return the squared distance of each step by itself, float64 (n,), of steps (n, F), the view's first block."""
-        width = steps.shape[1]
-        centre, spread = self.metric.centre[:width], self.metric.spread[:width]
-        return np.asarray(np.sum((((steps - centre) / spread) @ self._step_whitening) ** 2, axis=1))
-
-    @cached_property
-    def _step_whitening(self) -> Floats:
-        """Whitening of a view's newest step alone: float64 (F, F), from the covariance that the metric stands for."""
-        correlation = np.linalg.inv(self.metric.whitening @ self.metric.whitening.T)
-        width = len(correlation) // VIEW_BLOCKS
-        variances, directions = np.linalg.eigh(correlation[:width, :width])
-        return directions * variances**-0.5
 
 
 @dataclass(frozen=True)

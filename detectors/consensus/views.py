@@ -1,4 +1,4 @@
-"""What is measured of a window: its newest step against the last ten, against the last thirty, and against a forecast.
+"""What is measured of a window: its newest step against the last ten, against the last twenty, and against a forecast.
 
 All views are taken of steps relative to the node's own baseline, in scales. A view only looks backwards.
 """
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 RECENT: Final = 10  # steps of the short view: long enough to tell a burst from a fault, short enough to see one start
+LONGER: Final = 20  # steps of the long view: of thirty, a fault would be told for half a minute after its end
 FADE: Final = 0.9  # a burst of one second must not look like ten seconds of trouble
 LAGS: Final = 3  # steps that a forecast looks back
-PARTS: Final = 3  # of each feature in a view: its newest step, mean and deviation
+BLOCKS: Final = 3  # of a summary: the newest step, mean and deviation of each feature
 
 
 def fading(steps: int) -> Floats:

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.consensus.bursts import BURST, CALM, JUDGED, LASTING, calmer_half, lasting, without_burst
-from detectors.consensus.parts import Distance, fit_metric
 from detectors.consensus.views import RECENT
 
 
@@ -55,20 +54,6 @@ def test_a_burst_that_is_about_to_leave_the_last_steps_is_not_filled_with_its_ow
         (found,) = without_burst(window, evidence, spare_newest=False)
 
         assert not bad & set(found[-RECENT:, 0].astype(int).tolist()), begins
-
-
-def test_a_steps_own_distance_is_that_of_the_views_covariance_without_what_follows_it() -> None:
-    rng = np.random.default_rng(3)
-    steps = rng.normal(size=(5_000, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
-    views = np.concatenate([steps, steps + rng.normal(size=steps.shape), rng.random(steps.shape)], axis=1)
-    metric = fit_metric(views)
-
-    found = Distance(metric).of_steps(steps)
-
-    centred = (steps - metric.centre[:2]) / metric.spread[:2]
-    covariance = centred.T @ centred / len(centred) + 0.01 * np.eye(2)
-    expected = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(covariance), centred)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_the_calmer_half_hears_what_lasts_and_no_burst_however_far() -> None:

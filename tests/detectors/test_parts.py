@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detectors.consensus.parts import EVENT, EVENTS_FROM, Distance, fit_metric
+from detectors.consensus.parts import EVENT, EVENTS_FROM, fit_metric
 
 
 def views(count: int, events: int) -> np.ndarray:
@@ -13,9 +13,9 @@ def views(count: int, events: int) -> np.ndarray:
 
 
 def test_an_event_that_normal_telemetry_shows_now_and_then_is_not_unheard_of() -> None:
-    distance = Distance(fit_metric(views(2 * EVENTS_FROM, 4)))
+    metric = fit_metric(views(2 * EVENTS_FROM, 4))
 
-    known, twice, other = distance.distances(np.array([[0.0, 100.0, 0.0], [0.0, 200.0, 0.0], [0.0, 0.0, 5.0]]))
+    known, twice, other = metric.distances(np.array([[0.0, 100.0, 0.0], [0.0, 200.0, 0.0], [0.0, 0.0, 5.0]]))
 
     assert known == pytest.approx(EVENT**2, rel=0.1)
     assert twice == pytest.approx(4 * EVENT**2, rel=0.1)
@@ -23,7 +23,7 @@ def test_an_event_that_normal_telemetry_shows_now_and_then_is_not_unheard_of() -
 
 
 def test_in_little_telemetry_an_event_cannot_be_told_from_noise_and_stands_out() -> None:
-    (found,) = Distance(fit_metric(views(EVENTS_FROM // 2, 1))).distances(np.array([[0.0, 100.0, 0.0]]))
+    (found,) = fit_metric(views(EVENTS_FROM // 2, 1)).distances(np.array([[0.0, 100.0, 0.0]]))
 
     assert found > 100 * EVENT**2
 
