@@ -30,7 +30,7 @@ JUDGED: Final = RECENT + BURST  # steps whose evidence is looked at
 LASTING: Final = 10  # steps whose calmer half is looked at
 CALM: Final = 0.5  # squared distance a feature up to which steps count as calm; on average it is 1 in normal telemetry
 SUDDEN, SUSTAINED, STAYING = range(3)  # columns of readings
-SHARES: Final = (0.25, 0.55, 0.2)  # of the false alarms asked for, a reading
+SHARES: Final = (0.25, 0.6, 0.15)  # of the false alarms asked for, a reading
 TINY: Final = 1e-9
 
 

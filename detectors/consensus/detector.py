@@ -30,9 +30,10 @@ NO_LASTING: Final = {"threshold": math.inf, "power": 1.0}  # of a model that is 
 class ConsensusDetector:
     """Scores a window by how far its newest steps are from what this node usually shows.
 
-    Steps are measured against the node's own slow baseline (``BaselineRule``). Three parts look at them: the
-    distances to the nearest normal ten steps and twenty steps, and the errors of a forecast. Their surprises are averaged; the score is the exponential of that: 1 at the median of normal telemetry, e
-    at its 99th percentile; a trouble that lasts raises it (``bursts``). State: one baseline a node.
+    Steps are measured against the node's own slow baseline (``BaselineRule``). Three parts look at them: the distances
+    to the nearest normal ten steps and twenty steps, and the errors of a forecast. Their surprises are averaged; the
+    score is the exponential of that: 1 at the median of normal telemetry, e at its 99th percentile; a trouble that
+    lasts raises it (``bursts``). State: one baseline a node.
     """
 
     name: str = "consensus"

@@ -18,6 +18,7 @@ LONG: Final = "long"  # the last LONGER steps
 CHANGE: Final = "change"  # the last RECENT steps and the LAGS before them
 WEIGHTS: Final = (1.0, 1.0, 1.75)  # of the parts' surprises in a score
 VIEW_OF: Final[Mapping[str, str]] = {"nearest": SHORT, "nearest_long": LONG, "forecast": CHANGE}
+SHORT_PART, LONG_PART = (list(VIEW_OF).index(name) for name in ("nearest", "nearest_long"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class ConsensusModel:
         evidence = self.steps_alone(number, window, state)
         judged = evidence[:, -JUDGED:]
         columns = [
-            self.scores(number, self.views(without_burst(window, judged, spare_newest=spare), state))
+            self.borne_out(number, self.views(without_burst(window, judged, spare_newest=spare), state))
             for spare in (True, False)
         ]
         return np.stack([*columns, lasting(evidence, window.shape[2])], axis=1)
@@ -141,6 +142,15 @@ class ConsensusModel:
     def scores(self, number: int, views: Mapping[str, Floats]) -> Floats:
         """Return scores by one of the models, float64 (n,): 1 is the median of normal, e its 99th percentile."""
         return np.asarray(np.exp(self.models[number].surprises(views) @ self.weights), dtype=np.float64)
+
+    def borne_out(self, number: int, views: Mapping[str, Floats]) -> Floats:
+        """Return the scores, float64 (n,), in which the long view says no more than the short one.
+
+        What is over is in the long view for another ten steps: it makes a score higher, but no anomaly.
+        """
+        surprises = self.models[number].surprises(views)
+        surprises[:, LONG_PART] = np.minimum(surprises[:, LONG_PART], surprises[:, SHORT_PART])
+        return np.asarray(np.exp(surprises @ self.weights), dtype=np.float64)
 
     def shares(self, number: int, views: Mapping[str, Floats]) -> Floats:
         """Split scores by one of the models over the features; see ``NodeModel.shares``."""
