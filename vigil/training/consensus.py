@@ -1,6 +1,6 @@
 """Train the consensus detector; ``python -m vigil.training.consensus [--report DIR]`` makes the shipped one.
 
-That fits on simulated fleets without a fault, so that anyone can make it again; a few minutes on two cores. Nodes of
+That fits on simulated fleets without a fault, so that anyone can make it again; some minutes on one core. Nodes of
 real clusters are all new to it: none of the simulated ones is kept as known.
 """
 
@@ -37,7 +37,7 @@ from vigil.simulator import ConsensusFleet, simulate_consensus
 __all__ = ["Trained", "simulated_steps", "train_consensus"]
 
 CLUSTERS = 48
-STEPS = 7_200
+STEPS = 28_800  # hours: a leader changes once a day without harm, and drift takes its time
 SEED = 5_000
 START_MS = 1_760_000_000_000
 LIBRARIES: Final = ("numpy", "safetensors", "vigil-dwcp")
