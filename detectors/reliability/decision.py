@@ -1,4 +1,4 @@
-"""When a high score is an alarm: it has to stand for three steps, and it ends soon after an incident does.
+"""When a high score is an alarm: it has to stand for two steps, and it ends soon after an incident does.
 
 The score is the probability of the newest window alone. An odd minute or two make it jump, and after an incident it
 takes minutes to fall, while what went wrong fades. Both are false alarms. So a window is judged together with those
@@ -34,8 +34,8 @@ class Decision:
         fall: at least 0.
     """
 
-    agree: int = 3
-    look_back: int = 13
+    agree: int = 2
+    look_back: int = 14
     fall: float = 3.0
 
     @property

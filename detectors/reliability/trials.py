@@ -74,7 +74,7 @@ TRIALS: tuple[Trial, ...] = (
     Trial("decided by two steps", decision=Decision(2, 0, 0.0)),
     Trial("decided by three steps", decision=Decision(3, 0, 0.0)),
     Trial("decided by two steps, fall 2", decision=Decision(2, 14, 2.0)),
-    Trial("decided by three steps, fall 2", decision=Decision(3, 13, 2.0)),
+    Trial("decided by three steps, fall 3", decision=Decision(3, 13, 3.0)),
     Trial("decided by three steps, fall 4", decision=Decision(3, 13, 4.0)),
 )
 
