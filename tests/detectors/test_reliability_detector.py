@@ -132,7 +132,7 @@ def test_an_alarm_stands_for_some_steps_and_ends_when_the_score_falls() -> None:
     decision = Decision(agree=3, look_back=1, fall=1.0)
     rising, double, steady, falling = [3.0, 2.0, 1.0, -4.0], [3.0, 3.0, -4.0, -4.0], [3.0] * 4, [1.0, 3.0, 4.0, 4.0]
     assert decision.of_margins(np.array([rising, double, steady, falling])).tolist() == [1.0, -4.0, 3.0, -1.0]
-    for odd in ({"look_back": 15}, {"agree": 0}, {"fall": -1.0}):
+    for odd in ({"look_back": 16}, {"agree": 0}, {"fall": -1.0}):
         with pytest.raises(ValueError, match="agree and look_back together at most 17"):
             Decision(**odd)
 
