@@ -13,6 +13,7 @@ import typer
 from detectors.catalogue import load_detectors
 from schemas.streams import Stream
 from streams.worker import Worker, run
+from vigil.allocator import keep_trimmed, limit_arenas
 from vigil.assembly import enabled_streams, kafka_config, redis_config, worker_config
 from vigil.cli.backlog import BacklogBar
 from vigil.cli.options import ConfigOption, KafkaOption, RedisOption, SetOption, configured
@@ -47,6 +48,7 @@ def command(
     finishes the batch at hand, commits and leaves. /metrics, /healthz and /readyz are served on
     metrics.host and metrics.port. Exits with 1 when it cannot go on and must be started again.
     """
+    limit_arenas()
     flags = {"kafka__bootstrap": kafka, "redis__url": redis, "kafka__group_instance_id": name}
     settings = configured(config, set_, **flags).settings
     configure_logs(settings.log.level, settings.log.format)
@@ -63,6 +65,7 @@ def command(
         running = replace(running, batch_max=max(running.batch_max, CATCH_UP_BATCH))
     worker = Worker(scorers, running, kafka_config(settings), redis_config(settings))
     gc.freeze()  # what is loaded by now stays: collections need not look at it
+    keep_trimmed()
     with BacklogBar(shown=catch_up and sys.stderr.isatty()) as bar:
         worker.monitor.on_pace = bar.show
         status = run(worker)
