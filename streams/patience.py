@@ -15,6 +15,9 @@ __all__ = ["Patience"]
 
 PAUSE_SECONDS: Final = 0.2
 
+AWAY: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})  # noqa: SLF001 -- as documented
+"""No broker answers: there is no group either, and nobody to take the partitions away."""
+
 REFUSED: Final = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -29,7 +32,7 @@ T = TypeVar("T")
 
 
 class Patience:
-    """One deadline for everything that is done for an assignment.
+    """One deadline for everything that is done for an assignment; time without any broker does not count.
 
     Args:
         what: what is being read, for the messages.
@@ -41,7 +44,8 @@ class Patience:
     def __init__(self, what: str, within_s: float, *, stop: StopRequest, alive: Callable[[], None]) -> None:
         self._what, self._within_s = what, within_s
         self._stop, self._alive = stop, alive
-        self._deadline = time.monotonic() + within_s
+        self._looked = time.monotonic()
+        self._deadline = self._looked + within_s
         self.obstacle = ""
         """Why it takes so long, where that is known: part of the last message."""
 
@@ -64,6 +68,8 @@ class Patience:
         if error.fatal() or error.code() in REFUSED:
             raise WorkerFatal(f"Kafka refuses {self._what}: {call}: {error.str()} ({error.name()})")
         log.warning("waiting for Kafka", call=call, error=error.str())
+        if error.code() in AWAY:
+            self._deadline += time.monotonic() - self._looked
         self.check(call)
 
     def pause(self, call: str) -> None:
@@ -74,9 +80,10 @@ class Patience:
     def check(self, call: str) -> None:
         """Raise where nothing may be begun any more: ``WorkerFatal`` at the deadline, else ``BatchAbandonedError``."""
         self._alive()
+        self._looked = time.monotonic()
         if self._stop.requested:
             raise BatchAbandonedError("asked to stop while windows are restored")
-        if time.monotonic() > self._deadline:
+        if self._looked > self._deadline:
             why = f"; {self.obstacle}" if self.obstacle else ""
             raise WorkerFatal(
                 f"{call}: windows could not be restored within {self._within_s:g} s, "

@@ -10,7 +10,7 @@ from typing import Final
 
 ARENAS: Final = 2
 M_ARENA_MAX: Final = -8  # malloc.h
-EVERY_SECONDS: Final = 20.0
+EVERY_SECONDS: Final = 5.0
 
 
 def limit_arenas() -> bool:
