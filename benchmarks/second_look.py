@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from detectors.consensus.bursts import SHARES, STAYING, SUDDEN, SUSTAINED
 from detectors.consensus.fit import FitSettings, cross_fitted, fit_consensus, tails_of
@@ -80,7 +81,8 @@ def followed(path: Path) -> Followed:
     detector.lasting_threshold = math.inf
     steps, order = steps_of(recording)
     everything = type(normal)(normal.fields, steps.keys, steps.ts_ms, steps.rows, normal.used, normal.log)
-    course = follow(detector, everything, np.zeros(len(steps), dtype=np.bool_), recording.step_ms)
+    with threadpool_limits(limits=1, user_api="blas"):
+        course = follow(detector, everything, np.zeros(len(steps), dtype=np.bool_), recording.step_ms)
     return Followed(recording, order, course.scores, course.readings, cross_fitted(normal, settings)[0], settings)
 
 
