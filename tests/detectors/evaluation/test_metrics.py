@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
@@ -50,6 +50,7 @@ def test_a_mean_passes_over_nodes_without_a_figure() -> None:
     assert np.isnan(mean([]))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2_000), st.floats(1e-3, 1e4))
 def test_the_interval_of_a_rate_is_the_exact_one(count: int, exposure: float) -> None:
     low, high = rate_interval(count, exposure)
