@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.consensus.parts import TINY
 from detectors.consensus.views import RECENT
 
 Floats = NDArray[np.float64]
@@ -31,7 +32,6 @@ LASTING: Final = 10  # steps whose calmer half is looked at
 CALM: Final = 0.5  # squared distance a feature up to which steps count as calm; on average it is 1 in normal telemetry
 SUDDEN, SUSTAINED, STAYING = range(3)  # columns of readings
 SHARES: Final = (0.25, 0.6, 0.15)  # of the false alarms asked for, a reading
-TINY: Final = 1e-9
 
 
 def without_burst(window: Floats, evidence: Floats, *, spare_newest: bool) -> Floats:
