@@ -24,6 +24,8 @@ class Recipe:
         negatives: share of the negative training rows to use (the others are drawn out by ``seed``); the rest carries
             their weight, so probabilities stay what they are.
         prior: share in the margin of trees trained before, where there are some; 0 for none.
+        transplants: how often each incident's trouble is told again on other nodes (``transplants``); 0 for never.
+        transplant_weight: weight of such a row.
         seed: of everything random.
         threads: for growing trees; the result does not depend on it.
     """
@@ -37,12 +39,22 @@ class Recipe:
     balanced: bool = False
     negatives: float = 0.25
     prior: float = 0.1
+    transplants: float = 4.0
+    transplant_weight: float = 0.3
     seed: int = 0
     threads: int = 2
 
 
 REFERENCE_RECIPE = Recipe(
-    trees=200, depth=6, learning_rate=0.1, subsample=0.8, colsample=0.8, min_child_weight=1.0, balanced=True, prior=0.0
+    trees=200,
+    depth=6,
+    learning_rate=0.1,
+    subsample=0.8,
+    colsample=0.8,
+    min_child_weight=1.0,
+    balanced=True,
+    prior=0.0,
+    transplants=0.0,
 )
 """The recipe of SPEC section 3."""
 

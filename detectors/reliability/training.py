@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.artefacts import Metadata, ThresholdFit, data_hash, library_versions, shipped
 from detectors.reliability.calibration import calibrate
-from detectors.reliability.crossfit import CrossFit, folds_of
+from detectors.reliability.crossfit import FOLDS, CrossFit, folds_of
 from detectors.reliability.decision import Decision
 from detectors.reliability.detector import MODEL_FILE, NAME, PRIOR_FILE, ReliabilityDetector, probability_of
 from detectors.reliability.ensemble import Ensemble
@@ -22,6 +22,7 @@ from detectors.reliability.measuring import Verdicts, judge, measure_parts
 from detectors.reliability.outlook_fit import Outlook, fit_outlook
 from detectors.reliability.split import Parts, split_by_time_and_node
 from detectors.reliability.thresholds import AlarmBudget, RecallTarget, fit_threshold
+from detectors.reliability.transplants import Transplants, strangeness
 from detectors.reliability.trees import load_trees
 from schemas.metrics import Incident
 
@@ -137,6 +138,7 @@ class _Training:
     sample: Sample
     examples: Examples
     crossfit: CrossFit
+    strange: NDArray[np.float32]
     recipe: Recipe
     prior: ReliabilityDetector | None
     decision: Decision
@@ -167,7 +169,9 @@ class _Training:
         fold = np.full(len(rows), -1, np.int64)
         fold[known] = folds_of(nodes[known], rows.ts_ms[known])
         examples = make_examples(rows, plan, window, sample.keep)
-        return cls(rows, labels, parts, sample, examples, CrossFit(rows, plan, window, fold), recipe, prior, Decision())
+        crossfit = CrossFit(rows, plan, window, fold)
+        strange = strangeness(rows, plan, window) if recipe.transplants else np.empty(0, np.float32)
+        return cls(rows, labels, parts, sample, examples, crossfit, strange, recipe, prior, Decision())
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -176,19 +180,33 @@ class _Training:
 
     def models(self, progress: Progress | None) -> list[Ensemble]:
         """Grow the trees of each fold, and those of all."""
-        fold = self.crossfit.fold[self.examples.rows]
-        chosen = [fold != number for number in sorted(set(fold.tolist()))] + [fold >= 0]
+        folds = sorted(set(self.crossfit.fold[self.examples.rows].tolist()))
+        chosen = [[other for other in folds if other != number] for number in folds] + [folds]
         total = len(chosen) * self.recipe.trees
         grown = []
-        for number, part in enumerate(chosen):
-            at = self.examples.rows[part]
+        for number, learnt in enumerate(chosen):
             told = partial(_tell, progress, number * self.recipe.trees, total) if progress else None
-            positive, weight = self.labels.positive[at], self.sample.weight[at]
-            grown.append(grow(self.examples.features[part], positive, weight, self.recipe, told))
+            grown.append(grow(*self._learnt_from(learnt, number), self.recipe, told))
         if self.prior is None:
             return [Ensemble(trees) for trees in grown]
         lean = load_trees(self.prior.trees, len(self.crossfit.plan.names), PRIOR_FILE)
         return [Ensemble(trees, lean, self.recipe.prior) for trees in grown]
+
+    def _learnt_from(
+        self, folds: Sequence[int], number: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
+        """Return features, labels and weights of the examples of some folds, and of transplants between their nodes."""
+        part = np.isin(self.crossfit.fold[self.examples.rows], folds)
+        at = self.examples.rows[part]
+        features, positive, weight = self.examples.features[part], self.labels.positive[at], self.sample.weight[at]
+        if self.recipe.transplants == 0.0:
+            return features, positive, weight
+        usable = np.isin(self.crossfit.fold, folds)
+        found = Transplants.of(self.rows, self.labels, self.strange, usable)
+        seed = self.recipe.seed * (FOLDS + 1) + number
+        more, told = found.examples(self.crossfit.plan, self.crossfit.window, self.recipe.transplants, seed)
+        share = np.full(len(told), self.recipe.transplant_weight)
+        return np.concatenate([features, more]), np.concatenate([positive, told]), np.concatenate([weight, share])
 
     def fit(self, models: Sequence[Ensemble], rule: RecallTarget | AlarmBudget) -> _Fitted:
         """Fit calibration and threshold on rows scored by the trees of their fold."""

@@ -29,6 +29,7 @@ from detectors.reliability.metrics import average_precision, evaluate
 from detectors.reliability.split import split_by_time_and_node
 from detectors.reliability.thresholds import AlarmBudget, fit_threshold
 from detectors.reliability.training import RULE
+from detectors.reliability.transplants import Transplants, strangeness
 from detectors.reliability.trees import load_trees
 from schemas.metrics import Incident
 
@@ -70,6 +71,9 @@ TRIALS: tuple[Trial, ...] = (
     Trial("0.3 of the shipped model's trees", Recipe(prior=0.3)),
     Trial("the reference recipe's trees", REFERENCE_RECIPE),
     Trial("trees of depth 6", Recipe(depth=6)),
+    Trial("without transplants", Recipe(transplants=0.0)),
+    Trial("twice as many transplants", Recipe(transplants=8.0)),
+    Trial("transplants as heavy as rows", Recipe(transplant_weight=1.0)),
     Trial("decided by the score alone", decision=None),
     Trial("decided by two steps", decision=Decision(2, 0, 0.0)),
     Trial("decided by three steps", decision=Decision(3, 0, 0.0)),
@@ -88,6 +92,7 @@ class Trials:
     plan: FeaturePlan
     examples: Examples
     prior: ReliabilityDetector
+    transplants: tuple[Transplants, ...]
 
     @classmethod
     def of(cls, rows: NodeRows, incidents: Sequence[Incident], prior: ReliabilityDetector) -> "Trials":
@@ -98,7 +103,10 @@ class Trials:
         known = parts.train | parts.validation
         rows = NodeRows(rows.fields, nodes[known], rows.ts_ms[known], rows.values[known], rows.step_ms)
         labels = label_rows(list(rows.node_ids), rows.ts_ms, incidents)
-        return cls(rows, labels, prior.plan, make_examples(rows, prior.plan, prior.window), prior)
+        examples = make_examples(rows, prior.plan, prior.window)
+        strange, fold = strangeness(rows, prior.plan, prior.window), folds_of(np.asarray(rows.node_ids), rows.ts_ms)
+        others = tuple(Transplants.of(rows, labels, strange, fold != number) for number in range(FOLDS))
+        return cls(rows, labels, prior.plan, examples, prior, others)
 
     def margins(self, trial: Trial) -> Floats:
         """Return each row's margin by trees that have not seen its node: float64 (n,)."""
@@ -111,7 +119,12 @@ class Trials:
         found = np.full(len(self.rows), LOWEST)
         for number in range(FOLDS):
             train, mine = (fold != number) & sample.keep[at], fold == number
-            trees = grow(features[train], self.labels.positive[at][train], sample.weight[at][train], trial.recipe)
+            own = features[train], self.labels.positive[at][train], sample.weight[at][train]
+            more, told = self.transplants[number].examples(
+                self.plan, self.prior.window, trial.recipe.transplants, number
+            )
+            weight = np.concatenate([own[2], np.full(len(told), trial.recipe.transplant_weight)])
+            trees = grow(np.concatenate([own[0], more[:, named]]), np.concatenate([own[1], told]), weight, trial.recipe)
             found[at[mine]] = Ensemble(trees).margins(features[mine])
         if trial.recipe.prior:
             lean = Ensemble(load_trees(self.prior.trees, len(self.plan.names), "prior"))
@@ -155,11 +168,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="recording of node telemetry")
     parser.add_argument("--incidents", type=Path, required=True, help="its incidents, JSON lines")
     parser.add_argument("--false-alarms", type=float, default=RULE.per_node_day, help="false episodes a node-day")
+    parser.add_argument("--only", default="", help="trials whose name has this text; all by default")
     chosen = parser.parse_args(arguments)
     prior = ReliabilityDetector.load(shipped("reliability"))
     bench = Trials.of(read_node_rows(chosen.file), current(read_incidents(chosen.incidents)), prior)
     seen: dict[tuple[Recipe, object], Floats] = {}
-    for trial in TRIALS:
+    for trial in (each for each in TRIALS if chosen.only in each.name):
         key = (trial.recipe, trial.columns)
         if key not in seen:
             seen[key] = bench.margins(trial)
