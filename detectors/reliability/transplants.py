@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.reliability.examples import NodeRows, make_examples, windows_of
-from detectors.reliability.features import CODES, FeaturePlan, deviations, window_features
+from detectors.reliability.features import FeaturePlan, deviations, window_features
 from detectors.reliability.labels import Labels
+from schemas.fields import Kind, fields_of
+from schemas.streams import NODE
 
 PER_COPY: Final = 840
 """Steps of a copied timeline for each transplant on it."""
@@ -43,6 +45,9 @@ TRIES: Final = 5
 """Places tried for each transplant on a copy."""
 GAPS: Final = 5
 """Steps that may be missing within a stretch."""
+
+_FIELDS: Final = {field.name: field for field in fields_of(NODE.record)}
+_KINDS: Final = (Kind.CODE, Kind.COUNT)
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -86,8 +91,6 @@ class Transplants:
         timelines: for each node, the places of its rows that may be learnt from.
         incidents: donors that are incidents, with the time before them.
         look_alikes: donors that are none.
-        whole: bool (F,), fields that hold whole numbers.
-        bounds: float32 (2, F), the least and the largest that each field has been.
     """
 
     rows: NodeRows
@@ -95,8 +98,6 @@ class Transplants:
     timelines: tuple[Index, ...]
     incidents: tuple[Donor, ...]
     look_alikes: tuple[Donor, ...]
-    whole: Bools
-    bounds: Floats
 
     @classmethod
     def of(cls, rows: NodeRows, labels: Labels, strange: Floats, usable: Bools) -> Self:
@@ -120,10 +121,7 @@ class Transplants:
                 first, last = max(run[0] - BEFORE, 0), run[-1] + 1 + BEFORE
                 if last - first <= LONGEST and not positive[first:last].any():
                     look_alikes += _donors(rows, positive, mine, (first, last))
-        values = rows.values[usable]
-        whole = (values == np.floor(values)).all(axis=0)
-        bounds = np.stack([values.min(axis=0), values.max(axis=0)])
-        return cls(rows, labels.positive, timelines, tuple(incidents), tuple(look_alikes), whole, bounds)
+        return cls(rows, labels.positive, timelines, tuple(incidents), tuple(look_alikes))
 
     def examples(self, plan: FeaturePlan, window: int, times: float, seed: int) -> tuple[Floats, Bools]:
         """Make examples of transplants on copies of the timelines; the same arguments give the same.
@@ -176,7 +174,7 @@ class Transplants:
         """Return the host's rows with the donor's trouble: float32 (length, F).
 
         Fields that usually have a size are carried over by their ratio to what is usual, the others as they are. Whole
-        numbers stay whole, codes are taken over where they changed, and nothing leaves the range its field has had.
+        numbers stay whole, codes are taken over where they changed, and nothing leaves the range of its field.
         """
         share = np.float32(random.uniform(LEAST_SHARE, 1.0))
         given = self.rows.values[donor.rows]
@@ -184,10 +182,12 @@ class Transplants:
         scale = np.where(sized, usual / np.where(sized, donor.usual, np.float32(1.0)), np.float32(1.0))
         mean = (np.float32(1.0) - share) * host + share * given * scale
         rounded = np.floor(mean + random.random(len(host), dtype=np.float32)[:, None])
-        codes = np.array([name in CODES for name in self.rows.fields])
+        known = [_FIELDS.get(name) for name in self.rows.fields]
+        code, whole = (np.array([one is not None and one.kind is kind for one in known]) for kind in _KINDS)
         changed = (given != donor.usual) & bool(random.random() < share)
-        told = np.where(codes, np.where(changed, given, host), np.where(self.whole, rounded, mean))
-        return np.clip(told, *self.bounds).astype(np.float32)
+        told = np.where(code, np.where(changed, given, host), np.where(whole, rounded, mean))
+        limits = [(-np.inf, np.inf) if one is None or one.kind is Kind.CODE else (one.low, one.high) for one in known]
+        return np.clip(told, *np.array(limits).T).astype(np.float32)
 
 
 @dataclass(slots=True)
