@@ -187,7 +187,7 @@ class Transplants:
         changed = (given != donor.usual) & bool(random.random() < share)
         told = np.where(code, np.where(changed, given, host), np.where(whole, rounded, mean))
         limits = [(-np.inf, np.inf) if one is None or one.kind is Kind.CODE else (one.low, one.high) for one in known]
-        return np.clip(told, *np.array(limits).T).astype(np.float32)
+        return np.asarray(np.clip(told, *np.array(limits).T), np.float32)
 
 
 @dataclass(slots=True)
