@@ -22,9 +22,11 @@ import msgspec
 import numpy as np
 
 from detectors.evaluation.metrics import rate_interval
+from detectors.reliability.decision import Decision
 from detectors.reliability.detector import ReliabilityDetector
 from detectors.reliability.evaluation import compare, read_incidents, read_node_rows
 from detectors.reliability.examples import NodeRows
+from detectors.reliability.growing import Recipe
 from detectors.reliability.labels import current
 from detectors.reliability.split import Parts, rotate, split_by_time_and_node
 from detectors.reliability.thresholds import AlarmBudget
@@ -87,9 +89,19 @@ def rotations(rows: NodeRows, incidents: Sequence[Incident], count: int) -> Iter
         yield Case("rotation", f"nodes {group} from {test_from:.0%}", rows, incidents, parts, prior)
 
 
-def measure(case: Case, rule: AlarmBudget, contenders: int) -> list[dict[str, Any]]:
+def measure(case: Case, rule: AlarmBudget, recipe: Recipe, decision: Decision, contenders: int) -> list[dict[str, Any]]:
     """Train ours and the contenders, all to the same rule, and measure them: one entry a model, ours first."""
-    found = compare(case.rows, case.incidents, fit=True, prior=case.prior, rule=rule, parts=case.parts, most=contenders)
+    found = compare(
+        case.rows,
+        case.incidents,
+        fit=True,
+        prior=case.prior,
+        rule=rule,
+        parts=case.parts,
+        recipe=recipe,
+        decision=decision,
+        most=contenders,
+    )
     return [{"kind": case.kind, "case": case.name} | entry for entry in found]
 
 
@@ -144,16 +156,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="of the first; the others follow")
     parser.add_argument("--false-alarms", type=float, default=RULE.per_node_day, help="false episodes a node-day")
     parser.add_argument("--contenders", type=int, default=1, help="models to train beside ours, the strongest first")
+    parser.add_argument("--decision", type=_decision, default=Decision(), help="of ours: AGREE,LOOK_BACK,FALL")
+    parser.add_argument("--transplants", type=float, default=Recipe().transplants, help="of ours, for each incident")
     chosen = parser.parse_args(arguments)
     if (chosen.file is None) != (chosen.incidents is None):
         parser.error("a recording and its incidents belong together")
     by_kind: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    rule, recipe = AlarmBudget(chosen.false_alarms), Recipe(transplants=chosen.transplants)
     for case in cases(chosen):
-        for entry in measure(case, AlarmBudget(chosen.false_alarms), chosen.contenders):
+        for entry in measure(case, rule, recipe, chosen.decision, chosen.contenders):
             by_kind.setdefault((entry["kind"], entry["model"]), []).append(entry)
             _print({key: entry[key] for key in ("kind", "case", "model", *SHOWN)})
     for (kind, model), entries in by_kind.items():
         _print({"pooled": kind, "model": model, **pooled(entries)})
+
+
+def _decision(text: str) -> Decision:
+    agree, look_back, fall = text.split(",")
+    return Decision(int(agree), int(look_back), float(fall))
 
 
 def _print(found: Mapping[str, Any]) -> None:

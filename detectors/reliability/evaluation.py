@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from detectors.artefacts import shipped
 from detectors.reliability.contenders import Bench, Contender
+from detectors.reliability.decision import Decision
 from detectors.reliability.detector import ReliabilityDetector
 from detectors.reliability.examples import NodeRows
+from detectors.reliability.growing import Recipe
 from detectors.reliability.labels import Labels, current, label_rows
 from detectors.reliability.measuring import Verdicts, judge, measure_outlook, measure_parts
 from detectors.reliability.metrics import average_precision
@@ -53,6 +55,8 @@ def compare(  # noqa: PLR0913 - one parameter a choice
     prior: ReliabilityDetector | None = None,
     rule: RecallTarget | AlarmBudget | None = None,
     parts: Parts | None = None,
+    recipe: Recipe | None = None,
+    decision: Decision | None = None,
     most: int | None = None,
     name: str = "",
 ) -> list[dict[str, Any]]:
@@ -67,6 +71,8 @@ def compare(  # noqa: PLR0913 - one parameter a choice
         rule: threshold of everything fitted here. When ``None`` ours has its default, and the others the highest
             threshold that catches 98 % of the validation incidents.
         parts: other parts of the rows, which are then in time order; ``split_by_time_and_node`` when ``None``.
+        recipe: how to grow our trees; the default when ``None``.
+        decision: how our margins decide; the default when ``None``.
         most: contenders beside ours, the strongest first; all when ``None``.
         name: goes into ``file``.
 
@@ -82,7 +88,9 @@ def compare(  # noqa: PLR0913 - one parameter a choice
     if detector is not None:
         results.append(table.of_detector(detector, fitted=False))
     if fit:
-        trained = train_reliability(rows, standing, rule=rule, prior=prior, parts=parts)
+        trained = train_reliability(
+            rows, standing, recipe=recipe, rule=rule, prior=prior, parts=parts, decision=decision
+        )
         results.append(table.of_detector(trained, fitted=True))
     if fit or detector is not None:
         bench = Bench(rows, table.labels, parts)

@@ -73,6 +73,7 @@ def train_reliability(  # noqa: PLR0913 - one parameter a choice
     rule: RecallTarget | AlarmBudget | None = None,
     prior: ReliabilityDetector | None = None,
     parts: Parts | None = None,
+    decision: Decision | None = None,
     progress: Progress | None = None,
 ) -> ReliabilityDetector:
     """Train a detector; the same arguments give the same bytes.
@@ -89,6 +90,7 @@ def train_reliability(  # noqa: PLR0913 - one parameter a choice
         rule: what threshold to choose; ``RULE`` when ``None``.
         prior: a detector of the same fields whose trees take part in the margin, by ``recipe.prior``.
         parts: other parts of the rows, which are then in time order; ``split_by_time_and_node`` when ``None``.
+        decision: how margins decide; the default when ``None``.
         progress: called with trees grown and trees to grow.
 
     Returns:
@@ -99,12 +101,12 @@ def train_reliability(  # noqa: PLR0913 - one parameter a choice
         DataGateError: the data fails a gate.
         ValueError: there is no incident to fit the threshold on, or the prior is of other fields.
     """
-    recipe, rule = recipe or Recipe(), rule or RULE
+    recipe, rule, decision = recipe or Recipe(), rule or RULE, decision or Decision()
     standing = current(incidents)
     check_gates(rows, standing)
     rows = rows.in_time_order()
     parts = parts or split_by_time_and_node(list(rows.node_ids), rows.ts_ms).parts
-    training = _Training.prepare(rows, standing, parts, window, recipe, prior)
+    training = _Training.prepare(rows, standing, parts, window, recipe, prior, decision)
     models = training.models(progress)
     fitted = training.fit(models, rule)
     outlook = fit_outlook(training.examples, training.labels, rows, training.crossfit, fitted.flagged)
@@ -152,6 +154,7 @@ class _Training:
         window: int,
         recipe: Recipe,
         prior: ReliabilityDetector | None,
+        decision: Decision,
     ) -> "_Training":
         """Label and draw. Raises ``DataGateError`` when there is no positive row to learn from."""
         nodes = np.asarray(rows.node_ids)
@@ -171,7 +174,7 @@ class _Training:
         examples = make_examples(rows, plan, window, sample.keep)
         crossfit = CrossFit(rows, plan, window, fold)
         strange = strangeness(rows, plan, window) if recipe.transplants else np.empty(0, np.float32)
-        return cls(rows, labels, parts, sample, examples, crossfit, strange, recipe, prior, Decision())
+        return cls(rows, labels, parts, sample, examples, crossfit, strange, recipe, prior, decision)
 
     @property
     def known(self) -> NDArray[np.bool_]:
