@@ -27,8 +27,9 @@ NODES = 32
 DAYS = 8
 START_MS = 1_760_000_000_000
 
-RECIPE = Recipe(trees=400, learning_rate=0.05, negatives=0.05, prior=0.0)
-"""Larger steps than the default: with four times as many incidents the trees may learn more."""
+RECIPE = Recipe(trees=400, learning_rate=0.05, negatives=0.05, prior=0.0, transplants=0.0)
+"""Larger steps than the default: with four times as many incidents the trees may learn more. No transplants: with those
+cross-validation gained 0.003 and one incident of 446, and its calibration error rose from 0.002 to 0.003."""
 
 RULE = AlarmBudget(0.7)
 """False alarms a node-day at most: incidents that hardly show would cost twenty to be caught to 98 %."""
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     detector = make(out, console)
     console.print(f"{detector.version} written to {out}, threshold {detector.threshold:.4f}")
     for part, figures in detector.metadata.metrics.items():
-        console.print(part, figures)
+        console.print(part, {name: value for name, value in figures.items() if not isinstance(value, dict | list)})
 
 
 if __name__ == "__main__":
