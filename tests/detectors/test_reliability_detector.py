@@ -30,7 +30,7 @@ from schemas.streams import NODE
 from vigil.simulator import NodeFleet, simulate_nodes
 
 START = 1_760_054_400_000
-QUICK = Recipe(trees=40, learning_rate=0.2, negatives=0.5, threads=1)
+QUICK = Recipe(trees=40, learning_rate=0.2, negatives=0.5, transplants=1.0, threads=1)
 
 Data = tuple[NodeRows, list[Incident]]
 Windows = tuple[WindowBatch, NodeState]

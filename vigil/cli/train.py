@@ -163,6 +163,9 @@ def reliability(  # noqa: PLR0913, PLR0917 - one parameter an option
     alone: Annotated[
         bool, typer.Option("--alone", help="Learn from these rows alone, without the shipped model's trees.")
     ] = False,
+    transplants: Annotated[
+        float, typer.Option("--transplants", min=0, help="Times each incident is told again on other nodes; 0: never.")
+    ] = 4.0,
     seed: SeedOption = 0,
     config: ConfigOption = None,
     kafka: KafkaOption = None,
@@ -171,7 +174,8 @@ def reliability(  # noqa: PLR0913, PLR0917 - one parameter an option
     """Train the node reliability classifier on node metrics and reported incidents.
 
     Rows are split by time and by node: a quarter of the nodes is never trained on, and the last 30 % of the time only
-    measures. The figures of that test are in the artefact's metadata.
+    measures. The figures of that test are in the artefact's metadata. What went wrong on one node is told again on
+    others, at their own level and weaker (--transplants), so that few incidents teach more.
     """
     from detectors.reliability.detector import ReliabilityDetector  # noqa: PLC0415 - XGBoost comes with these
     from detectors.reliability.thresholds import AlarmBudget, RecallTarget  # noqa: PLC0415
@@ -187,7 +191,7 @@ def reliability(  # noqa: PLR0913, PLR0917 - one parameter an option
             rows,
             _reported(config, kafka) if incidents is None else read_incidents(incidents),
             prior=None if alone else prior_for(data.fields),
-            recipe=Recipe(trees=trees, seed=seed),
+            recipe=Recipe(trees=trees, transplants=transplants, seed=seed),
             rule=AlarmBudget(false_alarms) if recall is None else RecallTarget(recall),
             progress=partial(say, "growing trees"),
         )
