@@ -12,12 +12,14 @@ from threadpoolctl import threadpool_limits
 from detectors.protocol import Classifier, Detector, Foreseeing, NodeState, StatefulDetector, flag
 from detectors.silence import USUAL_GAP_STEPS, SilenceDetector, usual_limit_ms
 from features.batch import WindowBatch
+from features.nodes import Label
 from features.windows import Appended, WindowStore
 from schemas.codec import Decoded
 from schemas.outputs import Anomaly, Contribution, Source, anomaly_id
 from schemas.streams import Stream
 
 Severity = Literal["info", "warning", "critical"]
+MAX_LABELS: Final = 65_536  # kept to be shared; more only cost memory
 MAX_WINDOWS: Final = 8_192  # gathered at once: bounds the memory of a batch
 
 
@@ -128,6 +130,7 @@ class StreamScorer:
         )
         rules = self.store.silence_rules
         self.silence = SilenceDetector(rules) if rules is not None else None
+        self._labels = _Labels()
 
     def _gap_steps(self, idle_ms: int) -> int:
         return min(self.stream.gap_steps, max(USUAL_GAP_STEPS, idle_ms // self.step_ms - 1))
@@ -178,7 +181,9 @@ class StreamScorer:
         return appended
 
     def _append(self, decoded: Decoded, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> Appended:
-        labels = list(zip(decoded.clusters, decoded.regions, strict=True)) if self.silence is not None else None
+        labels = None
+        if self.silence is not None:
+            labels = list(map(self._labels.__getitem__, zip(decoded.clusters, decoded.regions, strict=True)))
         return self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows, offsets=offsets, labels=labels)
 
     def drop_partition(self, partition: int) -> None:
@@ -215,6 +220,16 @@ class StreamScorer:
         before = detector.advance(windows, state, node)
         self.store.state[slots, part] = state
         return before
+
+
+class _Labels(dict[Label, Label]):
+    """Clusters and regions, one object each: a node keeps what its last record said, and a fleet has few of them."""
+
+    def __missing__(self, label: Label) -> Label:
+        if len(self) >= MAX_LABELS:
+            self.clear()
+        self[label] = label
+        return label
 
 
 def _explain(detector: Detector, windows: WindowBatch, before: NodeState | None) -> list[Explained]:

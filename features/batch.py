@@ -56,6 +56,16 @@ class WindowBatch:
         every = as_strided(rows, shape, (step, step, cell), writeable=False)
         return every[self.ends - (self.length - 1)]
 
+    def latest(self, steps: int) -> Self:
+        """Leave of each window its last steps; the timelines are shared, not copied.
+
+        Raises:
+            ValueError: a window has fewer.
+        """
+        if not 1 <= steps <= self.length:
+            raise ValueError(f"windows have {self.length} steps; {steps} of them cannot be chosen")
+        return replace(self, length=steps)
+
     def last(self) -> NDArray[np.float32]:
         """Newest step of each window: float32 (n, F)."""
         return self.rows[self.ends]

@@ -51,7 +51,6 @@ class _Batch:
         slots = steps.slot[starts]
         self._slots, self._held, self._newest = slots, table.count[slots], table.newest[slots]
         self._seen, self._applied, self._alive = table.seen[slots], table.applied[slots], table.alive[slots]
-        self._labels = [table.labels[slot] for slot in slots.tolist()]
         self.before, self.after = np.empty((records, 2), np.int64), np.empty((records, 2), np.int64)
         for index, progress in courses.values():
             alive = np.column_stack([progress.first_alive, progress.second_alive])
@@ -76,7 +75,7 @@ class _Batch:
             seen=int(self._seen[node]),
             offset=int(self._applied[node]),
             alive=(int(self._alive[node, 0]), int(self._alive[node, 1])),
-            label=self._labels[node],
+            label=self.table.labels[int(self._slots[node])],  # until ``keep``
         )
         if at == first:
             return stored

@@ -1,7 +1,7 @@
 """Nodes as bytes and back: a versioned header, a checksum, and columns whose sizes must agree."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -58,17 +58,28 @@ def encode_each(nodes: Nodes, rules: WindowRules) -> list[bytes]:
     """Serialise nodes one by one: as ``encode`` for each, without an array for each."""
     settings, columns = _settings(rules), _columns(nodes)
     steps = [0, *np.cumsum(nodes.count).tolist()]
-    # Bytes of each column: of a node, and of a step.
-    per_node = {"partition": 4, "count": 4, "seen": 8, "applied": 8, "alive": 16, "state": 4 * rules.state_width}
-    per_step = {"stamps": 8, "rows": 4 * rules.features}
-    found = []
-    for i, key in enumerate(nodes.keys):
-        begin, end = steps[i], steps[i + 1]
-        parts = {name: columns[name][i * size : (i + 1) * size] for name, size in per_node.items()}
-        parts |= {name: columns[name][begin * size : end * size] for name, size in per_step.items()}
-        payload = _Payload(settings=settings, mark=None, keys=[key], labels=[nodes.labels[i]], **parts)
-        found.append(_close(_encoder.encode(payload)))
-    return found
+    each = [1] * len(nodes)
+    cut = {
+        **{name: _cut(columns[name], each) for name in ("partition", "count", "seen", "applied", "alive", "state")},
+        **{name: _cut(columns[name], np.diff(steps).tolist()) for name in ("stamps", "rows")},
+    }
+    heads = (settings, None)
+    # In the order of the fields, by place: by name it takes twice as long.
+    columns_in_order = zip(*(cut[name] for name in _Payload.__struct_fields__[4:]), strict=True)
+    return [
+        _close(_encoder.encode(_Payload(*heads, [key], [label], *parts)))
+        for key, label, parts in zip(nodes.keys, nodes.labels, columns_in_order, strict=True)
+    ]
+
+
+def _cut(column: bytes, counts: Sequence[int]) -> Iterator[bytes]:
+    """Cut a column into each node's part; ``counts`` says how many entries each node has."""
+    size = len(column) // max(1, sum(counts))
+    start = 0
+    for count in counts:
+        end = start + count * size
+        yield column[start:end]
+        start = end
 
 
 def _settings(rules: WindowRules) -> dict[str, int]:

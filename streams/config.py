@@ -122,7 +122,7 @@ class StateConfig:
 
     enabled: bool = True
     every_steps: int = 30
-    replay_records: int = 50_000
+    replay_records: int = 150_000
 
     def __post_init__(self) -> None:
         if min(self.every_steps, self.replay_records) < 1:

@@ -25,6 +25,7 @@ class Outputs:
 
     def __init__(self, kafka: KafkaConfig, *, dead_letter_max_bytes: int, worker: str = "") -> None:
         self._worker = worker
+        self._epochs: dict[int, Headers] = {}
         self._anomalies = kafka.topic("anomalies", ANOMALIES.name)
         self._dead_letters = kafka.topic("dead-letters", DEAD_LETTERS.name)
         self.dead_letter_max_bytes = dead_letter_max_bytes
@@ -64,7 +65,11 @@ class Outputs:
         return OutputRecord(self._anomalies, anomaly.node_id.encode(), encode(anomaly), [], partition)
 
     def _state(self, record: StateRecord) -> OutputRecord:
-        headers: Headers = []
-        if record.value is not None:
-            headers = [(EPOCH_HEADER, str(record.epoch)), (WORKER_HEADER, self._worker)]
+        headers = self._headers(record.epoch) if record.value is not None else []
         return OutputRecord(record.topic, record.key, record.value, headers, record.partition)
+
+    def _headers(self, epoch: int) -> Headers:
+        known = self._epochs.get(epoch)
+        if known is None:
+            known = self._epochs[epoch] = [(EPOCH_HEADER, str(epoch)), (WORKER_HEADER, self._worker)]
+        return known

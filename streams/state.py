@@ -33,8 +33,7 @@ WORKER_HEADER: Final = "worker"
 MadeBy = dict[str, str | int | list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class StateRecord:
+class StateRecord(NamedTuple):
     """One record for a compacted state topic, published in the batch's transaction.
 
     Attributes:

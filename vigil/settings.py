@@ -244,7 +244,7 @@ class StateSettings(Section):
         default=30, ge=1, le=1_000_000, description="A node is saved at least every so many of its steps."
     )
     replay_records: int = Field(
-        default=50_000,
+        default=150_000,
         ge=1,
         le=100_000_000,
         description="Most records of a partition, besides one batch, that are read again after a restart.",

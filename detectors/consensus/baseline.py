@@ -8,7 +8,7 @@ another machine) is learned anew once the node has been far off for long: an ala
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,12 +80,22 @@ class BaselineRule:
     def split(self, state: Floats) -> tuple[Floats, Floats]:
         """Return the locations and scales, float64 (n, F) each, held in float64 (n, state_width)."""
         width = len(self.scale)
-        return state[:, HEAD : HEAD + width], np.sqrt(state[:, HEAD + width :])
+        # Contiguous, so that what is computed with it runs over nodes and features at once.
+        return np.ascontiguousarray(state[:, HEAD : HEAD + width]), np.sqrt(state[:, HEAD + width :])
 
     def relative(self, window: Floats, state: Floats) -> Floats:
         """Return steps relative to their node's baseline, in its scales, float64 (n, steps, F)."""
         location, scale = self.split(state)
         return (window - location[:, None, :]) / scale[:, None, :]
+
+    def goes_on(self, state: NDArray[Any], windows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which baselines neither start nor start afresh within so many steps, bool (m,).
+
+        Args:
+            state: (m, state_width).
+            windows: int64 (m,), steps to come of each.
+        """
+        return np.asarray((state[:, 1] > 0.0) & (state[:, 2] + windows <= self.relearn), dtype=np.bool_)
 
     def moved(self, state: Floats, step: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Return the baselines after one more step, and which of them are due to start afresh.

@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.artefacts import ArtefactError, Metadata, read_artefact, write_artefact
+from detectors.consensus.bursts import lasting
 from detectors.consensus.encoding import FILE, decode_model, encode_model
 from detectors.consensus.kinds import RECENT, UNKNOWN, Named, columns_of, name_kinds, strengths
 from detectors.consensus.model import ConsensusModel, Floats
+from detectors.consensus.movement import move
 from detectors.consensus.parts import TILE
+from detectors.consensus.reasons import ranked
+from detectors.consensus.views import LONGER
 from detectors.protocol import NodeState, Scores
 from detectors.rounds import rounds
 from detectors.tiles import apply_tiled
@@ -21,7 +25,6 @@ from schemas.outputs import Contribution
 
 FLAGGED_TILE: Final = 8  # windows that are explained: a batch holds few of them
 ROWS_TILE: Final = 256
-TOP_FEATURES: Final = 5
 BAND_SCALES: Final = 2.0  # expected band: location +- this many scales
 TRAIN_AGAIN: Final = "train it again"
 NO_LASTING: Final = {"threshold": math.inf, "power": 1.0}  # of a model that is being fitted
@@ -72,22 +75,32 @@ class ConsensusDetector:
         """Move the baselines; see ``StatefulDetector.advance``."""
         rule, newest = self.model.rule, self._transformed(windows.last())
         before = np.empty((len(windows), self.state_width), dtype=np.float32)
-        for part in rounds(node):
-            mine = node[part]
-            now = state[mine].astype(np.float64)
-            self._restart(now, now[:, 1] == 0.0, windows, part)
-            before[part] = now
-            # What is kept is float32, so that a restored node goes on exactly as one that was never away.
-            moved, due = rule.moved(before[part].astype(np.float64), newest[part])
-            self._restart(moved, due, windows, part)
-            state[mine] = moved
+        count = np.bincount(node, minlength=len(state))
+        calm = rule.goes_on(state, count)
+        mine = np.flatnonzero(calm[node])
+        if len(mine):
+            chosen, some = np.unique(node[mine], return_inverse=True)
+            states = state[chosen]
+            before[mine] = move(rule, states, newest[mine], some, count[chosen])
+            state[chosen] = states
+        others = np.flatnonzero(~calm[node])
+        for some in rounds(node[others]):
+            part = others[some]
+            self._one_step(windows, state, node[part], part, newest[part], before)
         return before
 
     def score(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:
         """Score windows; see ``Detector.score``."""
         if not len(windows):
             return np.empty(0)
-        return self._by_model(self._score_tile, windows, before)
+        found = self._by_model(self._score_tile, windows.latest(LONGER), before)
+        scores, strained = found[:, 0], np.flatnonzero(found[:, 1])
+        if len(strained):  # few: only these are looked at over all their steps
+            some = windows.take(strained), None if before is None else before[strained]
+            times = self._by_model(self._lasting_tile, *some) / self.lasting_threshold
+            as_rare = self.threshold * np.maximum(times, 1.0) ** self.lasting_power
+            scores[strained] = np.where(times > 1.0, np.maximum(scores[strained], as_rare), scores[strained])
+        return scores
 
     def confirm(self, windows: WindowBatch, before: NodeState | None = None) -> NDArray[np.bool_]:
         """Say which high scores are borne out, see ``bursts`` and ``Confirming.confirm``."""
@@ -136,7 +149,8 @@ class ConsensusDetector:
         location, scale = self.model.rule.split(state)
         low, high = (self.model.restored(location + sign * BAND_SCALES * scale) for sign in (-1.0, 1.0))
         values = self._telling(windows, np.abs(self.model.rule.relative(window, state)))
-        return [self._ranked(*row) for row in zip(shares, values, low, high, strict=True)]
+        names = [self.fields[int(column)] for column in self.model.columns]
+        return [ranked(names, *row) for row in zip(shares, values, low, high, strict=True)]
 
     def classify(self, windows: WindowBatch, before: NodeState | None = None) -> list[Named]:
         """Tell the class of each anomaly where its fields and its course allow it; see ``Classifier.classify``."""
@@ -203,6 +217,24 @@ class ConsensusDetector:
             raise ValueError("the consensus detector keeps a baseline a node: give it the states that advance returned")
         return before.astype(np.float64)
 
+    def _one_step(
+        self,
+        windows: WindowBatch,
+        state: NodeState,
+        node: NDArray[np.int64],
+        part: NDArray[np.int64],
+        newest: Floats,
+        before: NodeState,
+    ) -> None:
+        """Move the baselines of some nodes by a step each; some of them begin here, or begin afresh."""
+        now = state[node].astype(np.float64)
+        self._restart(now, now[:, 1] == 0.0, windows, part)
+        before[part] = now
+        moved, due = self.model.rule.moved(before[part].astype(np.float64), newest)
+        self._restart(moved, due, windows, part)
+        # What is kept is float32, so that a restored node goes on exactly as one that was never away.
+        state[node] = moved
+
     def _restart(self, state: Floats, due: NDArray[np.bool_], windows: WindowBatch, part: NDArray[np.int64]) -> None:
         """Let the baselines that are due start from their windows, each keeping its model."""
         if due.any():
@@ -224,27 +256,32 @@ class ConsensusDetector:
         """
         state = self._given(before)
         numbers = state[:, 0]
-        order = np.argsort(numbers, kind="stable")
+        # By place in memory: windows that share steps follow each other.
+        order = np.lexsort((windows.ends, numbers))
+        used = np.ascontiguousarray(windows.rows[:, self.model.columns])
+        ages = np.arange(windows.length - 1, -1, -1)[:, None]
         models, starts = np.unique(numbers[order], return_index=True)
         results: list[Floats] = []
         for number, part in zip(models.tolist(), np.split(order, starts[1:]), strict=True):
             for start in range(0, len(part), size):
                 chosen = part[start : start + size]
                 padded = np.resize(chosen, size)
-                window = self.model.transformed(windows.take(padded).tensor())
-                results.append(tile(int(number), window, state[padded])[: len(chosen)])
+                # Step by step in memory: a step of all windows, then the next, so that loops are long.
+                steps = self.model.scaled(used.take(windows.ends[padded] - ages, axis=0))
+                results.append(tile(int(number), steps.swapaxes(0, 1), state[padded])[: len(chosen)])
         found = np.concatenate(results)
         result = np.empty_like(found)
         result[order] = found
         return result
 
     def _score_tile(self, number: int, window: Floats, state: Floats) -> Floats:
-        scores = self.model.scores(number, self.model.views(window, state))
-        if math.isinf(self.lasting_threshold):
-            return scores
-        times = self.model.lasting(number, window, state, self.lasting_threshold) / self.lasting_threshold
-        as_rare = self.threshold * np.maximum(times, 1.0) ** self.lasting_power
-        return np.where(times > 1.0, np.maximum(scores, as_rare), scores)
+        """Return scores, and whether a lasting trouble may raise them, float64 (n, 2)."""
+        relative = self.model.rule.relative(window, state)
+        scores = self.model.scores(number, self.model.views_of(relative))
+        return np.stack([scores, self.model.strained(number, relative, self.lasting_threshold)], axis=1)
+
+    def _lasting_tile(self, number: int, window: Floats, state: Floats) -> Floats:
+        return lasting(self.model.steps_alone(number, window, state), window.shape[2])
 
     def _shares_tile(self, number: int, window: Floats, state: Floats) -> Floats:
         return self.model.shares(number, self.model.views(window, state))
@@ -254,20 +291,6 @@ class ConsensusDetector:
 
     def _worst_step_tile(self, number: int, window: Floats, state: Floats) -> Floats:
         return np.asarray(self.model.steps_alone(number, window, state).max(axis=1), dtype=np.float64)
-
-    def _ranked(self, share: Floats, value: NDArray[np.float32], low: Floats, high: Floats) -> tuple[Contribution, ...]:
-        order = [int(i) for i in np.argsort(-share, kind="stable")[:TOP_FEATURES] if share[i] > 0.0]
-        names = [self.fields[int(column)] for column in self.model.columns]
-        return tuple(
-            Contribution(
-                feature=names[i],
-                share=round(float(share[i]), 4),
-                value=float(value[i]),
-                expected_low=round(float(low[i]), 4),
-                expected_high=round(float(high[i]), 4),
-            )
-            for i in order
-        )
 
 
 def _positive(value: Any) -> float:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.consensus.baseline import BaselineRule
-from detectors.consensus.bursts import JUDGED, LASTING, calmer_half, lasting, without_burst
-from detectors.consensus.parts import Calibration, Forecast, Metric, Nearest, Part
+from detectors.consensus.bursts import JUDGED, LASTING, lasting, without_burst
+from detectors.consensus.parts import TINY, Calibration, Forecast, Metric, Nearest, Part
 from detectors.consensus.views import LAGS, LONGER, RECENT, fading, summary
 
 Floats = NDArray[np.float64]
@@ -18,6 +18,7 @@ LONG: Final = "long"  # the last LONGER steps
 CHANGE: Final = "change"  # the last RECENT steps and the LAGS before them
 WEIGHTS: Final = (1.0, 1.0, 1.75)  # of the parts' surprises in a score
 VIEW_OF: Final[Mapping[str, str]] = {"nearest": SHORT, "nearest_long": LONG, "forecast": CHANGE}
+NEARLY: Final = 1.0 - 1e-9  # of a level: a mean of logarithms may be rounded up
 SHORT_PART, LONG_PART = (list(VIEW_OF).index(name) for name in ("nearest", "nearest_long"))
 
 
@@ -75,8 +76,15 @@ class ConsensusModel:
 
     def transformed(self, rows: NDArray[Any]) -> Floats:
         """Return the used features of raw rows (..., all features) on their scale, float64 (..., F)."""
-        used = rows[..., self.columns].astype(np.float64)
-        return np.asarray(np.where(self.log, np.log1p(np.maximum(used, 0.0)), used), dtype=np.float64)
+        return self.scaled(rows[..., self.columns])
+
+    def scaled(self, used: NDArray[Any]) -> Floats:
+        """Return the used features of rows, (..., F), on their scale, float64 (..., F)."""
+        values = used.astype(np.float64)
+        if not self.log.any():
+            return values
+        logs = np.log1p(np.maximum(values, 0.0))
+        return logs if self.log.all() else np.where(self.log, logs, values)
 
     def restored(self, values: Floats) -> Floats:
         """Undo ``transformed``: float64 (..., F) back to the features' own units."""
@@ -92,7 +100,10 @@ class ConsensusModel:
         Returns:
             ``SHORT`` and ``LONG``: float64 (n, 3 F); ``CHANGE``: float64 (n, RECENT + LAGS, F).
         """
-        steps = self.rule.relative(window, state)
+        return self.views_of(self.rule.relative(window, state))
+
+    def views_of(self, steps: Floats) -> dict[str, Floats]:
+        """Measure steps that are relative already: ``views`` of float64 (n, steps, F), at least ``LONGER`` steps."""
         longer = steps[:, -LONGER:]
         return {
             SHORT: summary(steps[:, -RECENT:], fading(RECENT)),
@@ -116,16 +127,22 @@ class ConsensusModel:
         ]
         return np.stack([*columns, lasting(evidence, window.shape[2])], axis=1)
 
-    def lasting(self, number: int, window: Floats, state: Floats, level: float) -> Floats:
-        """Return the lasting reading alone, float64 (n,), right where it passes ``level``, at most that elsewhere.
+    def strained(self, number: int, relative: Floats, level: float) -> NDArray[np.bool_]:
+        """Tell which windows' lasting reading may pass a level, bool (n,): all that do, and few others.
 
-        Most batches hold no window whose last steps come near the level: the steps before them are not looked at, then.
-        Other arguments are those of ``readings``.
+        The reading is at most the geometric mean of the calmer half of the last ``LASTING`` steps, and so at most the
+        largest of that half: unless more than half of the steps pass the level, it does not.
+
+        Args:
+            number: of the model.
+            relative: float64 (n, steps, F), relative steps.
+            level: of the reading.
         """
-        latest = calmer_half(self.steps_alone(number, window[:, -LASTING:], state))
-        if not np.any(latest > level):
-            return latest
-        return lasting(self.steps_alone(number, window, state), window.shape[2])
+        if np.isinf(level):
+            return np.zeros(len(relative), dtype=np.bool_)
+        latest = relative[:, -LASTING:].swapaxes(0, 1)  # step by step, as they lie in memory
+        passed = self.models[number].alone.distances(latest.reshape(-1, latest.shape[2])) >= level * NEARLY - TINY
+        return np.asarray(np.count_nonzero(passed.reshape(LASTING, -1), axis=0) > LASTING // 2, dtype=np.bool_)
 
     def steps_alone(self, number: int, steps: Floats, state: Floats) -> Floats:
         """Return the squared distance of each step by itself from what is normal, float64 (n, steps).

@@ -33,7 +33,9 @@ def summary(steps: Floats, weights: Floats) -> Floats:
     Returns:
         float64 (n, 3 F).
     """
-    mean, square = weights @ steps, weights @ (steps * steps)
+    # Step after step: in one order whatever the number of windows, and over all windows at once.
+    along, weight = np.ascontiguousarray(steps.swapaxes(0, 1)), weights[:, None, None]
+    mean, square = (weight * along).sum(axis=0), (weight * (along * along)).sum(axis=0)
     spread = np.sqrt(np.maximum(square - mean * mean, 0.0))
     return np.concatenate([steps[:, -1], mean, spread], axis=1)
 

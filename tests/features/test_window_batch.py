@@ -75,6 +75,15 @@ def test_stacked_windows_come_back_as_they_were() -> None:
     assert WindowBatch.stack(windows, times).end_ms().tolist() == [9, 7]
 
 
+def test_the_latest_steps_of_windows_are_the_ends_of_the_windows() -> None:
+    batch = shared()
+    assert batch.latest(2).tensor().tobytes() == batch.tensor()[:, -2:].tobytes()
+    assert batch.latest(batch.length).tensor().tobytes() == batch.tensor().tobytes()
+    for steps in (0, batch.length + 1):
+        with pytest.raises(ValueError, match=f"{steps} of them cannot be chosen"):
+            batch.latest(steps)
+
+
 def test_an_empty_batch_has_views_of_the_right_shape() -> None:
     batch = WindowBatch.empty(30, 12)
     assert batch.tensor().shape == (0, 30, 12)

@@ -25,6 +25,7 @@ from vigil.settings import Settings, StreamSettings
 __all__ = ["command"]
 
 CATCH_UP_BATCH: Final = 50_000  # records; a transaction's fixed cost counts less, and windows are scored in larger sets
+COLLECT_AFTER: Final = (100_000, 20, 20)  # containers; a batch makes tens of thousands, and drops them by itself
 
 
 def command(
@@ -65,6 +66,7 @@ def command(
         running = replace(running, batch_max=max(running.batch_max, CATCH_UP_BATCH))
     worker = Worker(scorers, running, kafka_config(settings), redis_config(settings))
     gc.freeze()  # what is loaded by now stays: collections need not look at it
+    gc.set_threshold(*COLLECT_AFTER)
     keep_trimmed()
     with BacklogBar(shown=catch_up and sys.stderr.isatty()) as bar:
         worker.monitor.on_pace = bar.show
