@@ -82,25 +82,28 @@ class Answer:
     reason: str
 
 
-def measure(stream: Stream, detectors: Sequence[Detector] | None = None, say: Say = say_nothing) -> Measured:
+def measure(
+    stream: Stream, detectors: Sequence[Detector] | None = None, say: Say = say_nothing, batch: int = BATCH
+) -> Measured:
     """Let a worker's own code score a simulated fleet, without Kafka and Redis.
 
     Args:
         stream: ``CONSENSUS`` or the node metrics.
         detectors: to run; the stream's shipped ones when ``None``.
         say: told how far it is.
+        batch: records scored together.
     """
     used = load_detectors(stream) if detectors is None else detectors
-    batches = list(_batches(stream, _simulated(stream)))
+    batches = list(_batches(stream, _simulated(stream, batch), batch))
     scorer = StreamScorer(stream, used)
     processor = Processor({stream.topic: scorer})
     timed, began = 0, 0.0
-    for place, batch in enumerate(batches):
-        if timed == 0 and place * BATCH >= WARM_STEPS * MEASURED_NODES:
+    for place, records in enumerate(batches):
+        if timed == 0 and place * batch >= WARM_STEPS * MEASURED_NODES:
             began = time.process_time()
         if began:
-            timed += len(batch)
-        processor.process([batch])
+            timed += len(records)
+        processor.process([records])
         say("measuring", place + 1, len(batches))
     seconds = time.process_time() - began
     return Measured(stream.name, OUTSIDE * 1e6 * seconds / timed, _bytes_per_node(stream, used))
@@ -135,18 +138,18 @@ def machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _simulated(stream: Stream) -> Simulation:
-    steps = WARM_STEPS + TIMED_STEPS
+def _simulated(stream: Stream, batch: int) -> Simulation:
+    steps = WARM_STEPS + max(TIMED_STEPS, 2 * batch // MEASURED_NODES)
     if stream.name == CONSENSUS.name:
         fleet = ConsensusFleet(clusters=MEASURED_NODES // MEMBERS, members=MEMBERS)
         return simulate_consensus(fleet, steps, 1, START_MS)
     return simulate_nodes(NodeFleet(nodes=MEASURED_NODES), steps, 1, START_MS, 0.0)
 
 
-def _batches(stream: Stream, simulation: Simulation) -> Iterator[Records]:
+def _batches(stream: Stream, simulation: Simulation, size: int) -> Iterator[Records]:
     records = list(simulation.records())
-    for start in range(0, len(records), BATCH):
-        part = records[start : start + BATCH]
+    for start in range(0, len(records), size):
+        part = records[start : start + size]
         yield Records(
             stream.topic,
             np.zeros(len(part), dtype=np.int32),

@@ -106,6 +106,11 @@ class WorkerProcess:
             raise RuntimeError("the worker was not started")
         return self._process
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running().pid
+
     def page(self) -> str:
         """Return its metrics page, empty while there is none."""
         try:
@@ -121,7 +126,7 @@ class WorkerProcess:
     def mark(self) -> Mark:
         """Say where it is."""
         records = int(self.total("dwcp_metrics_processed_total"))
-        cpu, rss = process_usage(self._running().pid)
+        cpu, rss = process_usage(self.pid)
         return Mark(time.monotonic(), cpu, records, rss)
 
     def wait_for(self, records: int) -> Mark:

@@ -58,6 +58,7 @@ COMMANDS = (
     Command("evaluate", "vigil.cli.evaluate", MODELS, "Measure a detector on labelled recordings, beside baselines."),
     Command("topics", "vigil.cli.topics", CARE, "Create, list and describe the Kafka topics.", group=True),
     Command("state", "vigil.cli.state", CARE, "Make a lost view in Redis right again from Kafka.", group=True),
+    Command("tune", "vigil.cli.tune", CARE, "Which settings make a worker fastest on this machine."),
     Command("capacity", "vigil.cli.capacity", CARE, "How many workers a fleet takes, and whether it fits here."),
     Command(
         "config", "vigil.cli.config", CARE, "Show the settings with where each came from, or check them.", group=True
