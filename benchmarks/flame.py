@@ -1,8 +1,8 @@
 """A flame graph of the worker at work: ``python -m benchmarks.flame OUT.svg [--nodes N] [--records N]``.
 
 A fleet's backlog is worked off as in ``benchmarks.run``, and py-spy looks at the worker's Python threads while it is,
-once all windows are complete. It needs py-spy, of the development tools, and the right to look into another process: run
-it as root, or with the ``SYS_PTRACE`` capability.
+once all windows are complete. It needs py-spy, of the development tools, and the right to look into another process:
+run it as root, or with the ``SYS_PTRACE`` capability.
 """
 
 import argparse

@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 
 from benchmarks.bounds import BATCH, batches_of, measure_stages
-from benchmarks.speed.telemetry import Fleet
+from benchmarks.speed.telemetry import Fleet, recordings
+
+pytestmark = pytest.mark.skipif(not recordings(), reason="no recording of a cluster, here or in ../shared/data")
 
 
 def test_every_stage_is_measured_alone_over_batches_of_one_partition_in_log_order() -> None:
