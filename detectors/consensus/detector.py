@@ -86,7 +86,7 @@ class ConsensusDetector:
         others = np.flatnonzero(~calm[node])
         for some in rounds(node[others]):
             part = others[some]
-            self._one_step(windows, state, node[part], part, newest[part], before)
+            before[part] = self._one_step(windows, state, node[part], part, newest[part])
         return before
 
     def score(self, windows: WindowBatch, before: NodeState | None = None) -> Scores:
@@ -218,22 +218,17 @@ class ConsensusDetector:
         return before.astype(np.float64)
 
     def _one_step(
-        self,
-        windows: WindowBatch,
-        state: NodeState,
-        node: NDArray[np.int64],
-        part: NDArray[np.int64],
-        newest: Floats,
-        before: NodeState,
-    ) -> None:
-        """Move the baselines of some nodes by a step each; some of them begin here, or begin afresh."""
+        self, windows: WindowBatch, state: NodeState, node: NDArray[np.int64], part: NDArray[np.int64], newest: Floats
+    ) -> NodeState:
+        """Move the baselines of some nodes by a step each; some begin here, or afresh. Returns those before it."""
         now = state[node].astype(np.float64)
         self._restart(now, now[:, 1] == 0.0, windows, part)
-        before[part] = now
-        moved, due = self.model.rule.moved(before[part].astype(np.float64), newest)
+        before = now.astype(np.float32)
+        moved, due = self.model.rule.moved(before.astype(np.float64), newest)
         self._restart(moved, due, windows, part)
         # What is kept is float32, so that a restored node goes on exactly as one that was never away.
         state[node] = moved
+        return before
 
     def _restart(self, state: Floats, due: NDArray[np.bool_], windows: WindowBatch, part: NDArray[np.int64]) -> None:
         """Let the baselines that are due start from their windows, each keeping its model."""
@@ -258,7 +253,9 @@ class ConsensusDetector:
         numbers = state[:, 0]
         # By place in memory: windows that share steps follow each other.
         order = np.lexsort((windows.ends, numbers))
-        used = np.ascontiguousarray(windows.rows[:, self.model.columns])
+        rows, columns = windows.rows, self.model.columns
+        shared = len(rows) <= windows.length * len(windows)  # else most rows are of no window that is asked for
+        used = np.ascontiguousarray(rows[:, columns]) if shared else rows
         ages = np.arange(windows.length - 1, -1, -1)[:, None]
         models, starts = np.unique(numbers[order], return_index=True)
         results: list[Floats] = []
@@ -267,7 +264,8 @@ class ConsensusDetector:
                 chosen = part[start : start + size]
                 padded = np.resize(chosen, size)
                 # Step by step in memory: a step of all windows, then the next, so that loops are long.
-                steps = self.model.scaled(used.take(windows.ends[padded] - ages, axis=0))
+                cells = used.take(windows.ends[padded] - ages, axis=0)
+                steps = self.model.scaled(cells if shared else cells.take(columns, axis=2))
                 results.append(tile(int(number), steps.swapaxes(0, 1), state[padded])[: len(chosen)])
         found = np.concatenate(results)
         result = np.empty_like(found)
