@@ -74,14 +74,23 @@ def test_what_was_aborted_raises_no_alert(stage: AlertStage, start: Start, send:
     assert {told.alert.cluster for told in reader.told} == {"etcd-b"}
 
 
+@pytest.mark.parametrize(
+    "broken", [b"{", b'{"node_id": "\xff"}', b'{"x": ' + b"[" * 5_000], ids=["cut", "bytes", "deep"]
+)
+@pytest.mark.parametrize("clock", ["anomalies", "telemetry"])
 def test_a_record_that_is_no_anomaly_is_counted_and_passed_over(
-    stage: AlertStage, start: Start, send: Send, reader: AlertReader
+    stage: AlertStage, start: Start, send: Send, reader: AlertReader, broken: bytes, clock: str
 ) -> None:
-    service = start()
+    service = start(clock=clock)
     producer = Producer({"bootstrap.servers": stage.kafka.bootstrap, "enable.idempotence": True})
     for partition in range(4):
-        producer.produce(stage.kafka.topics["anomalies"], b"{", b"k", partition)
+        for topic in ("anomalies", "consensus", "alerts", "alerts-controls"):
+            if topic != "alerts-controls" or partition == 0:
+                producer.produce(stage.kafka.topics[topic], broken, b"k", partition)
     producer.flush()
+    if clock == "telemetry":
+        wait_until(lambda: sample(service, "vigil_alerts_clock_looks_total") > 20, "the clock to be looked at")
+        return
     send(*FAULT)
     wait_until(lambda: reader.told, "the alert")
     wait_until(
