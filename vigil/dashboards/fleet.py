@@ -8,7 +8,10 @@ from vigil.dashboards.scripts import ACTIVE, CLUSTERS, NODES, OPEN_ALERTS
 
 __all__ = ["FLEET", "RATIO", "TO_NODE", "open_alerts", "worst_nodes"]
 
-TO_NODE: Final = "/d/vigil-node?var-detector=${__data.fields.detector}&var-cluster=*&var-node=${__data.fields.node}&${__url_time_range}"
+TO_NODE: Final = (
+    "/d/vigil-node?var-detector=${__data.fields.detector}&var-cluster=*&var-node=${__data.fields.node}"
+    "&${__url_time_range}"
+)
 RATIO: Final = ((None, "green"), (0.7, "yellow"), (1.0, "orange"), (3.0, "red"))
 _TO_CLUSTER: Final = "/d/vigil-fleet?var-cluster=${__data.fields.cluster}&${__url_time_range}"
 
