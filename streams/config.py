@@ -74,7 +74,7 @@ class RedisConfig:
     timeout_s: float = 2.0
     flush_interval_s: float = 0.2
     buffer_nodes: int = 500_000
-    history_steps: int = 60
+    history_steps: int = 120
     history_nodes: int = 2_000
     ssl_ca_file: str | None = None
     ssl_certificate_file: str | None = None

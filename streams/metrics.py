@@ -6,6 +6,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from features.appended import StepStatus
+from schemas.errors import ErrorCode
 from schemas.outputs import Severity
 from streams.changelog import Restored
 from streams.processor import Batch
@@ -181,6 +182,11 @@ class WorkerMetrics:
         """Begin a detector's counters at 0: one that begins at 1 has no increase."""
         for severity in get_args(get_args(Severity)[0]):
             self.anomalies.labels(detector, severity).inc(0)
+
+    def expect_topic(self, topic: str) -> None:
+        """Begin a topic's dead letters at 0, whatever will be wrong with them."""
+        for code in ErrorCode:
+            self.dead_letters.labels(topic, code).inc(0)
 
     def replayed(self, batch: Batch) -> None:
         """Count records that only brought windows back."""

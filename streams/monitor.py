@@ -61,7 +61,8 @@ class Monitor:
         self._processor = processor
         self._lifecycle = lifecycle
         self._source = source
-        for scorer in processor.scorers.values():
+        for topic, scorer in processor.scorers.items():
+            self.metrics.expect_topic(topic)
             for detector in scorer.detectors:
                 self.metrics.models.labels(scorer.stream.name, detector.name, detector.version).set(1)
                 self.metrics.expect(detector.name)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from benchmarks.alert_servers import ServerMissingError
 from benchmarks.chaos.servers import ServerError
-from benchmarks.dashboards.panels import annotations, chosen, dashboards, drawn
+from benchmarks.dashboards.panels import Drawn, annotations, chosen, dashboards, drawn
 from benchmarks.dashboards.rules import asked_rules
 from benchmarks.dashboards.sources import Json, Sources, Span, is_empty
 from benchmarks.dashboards.stage import Live, live
@@ -26,7 +26,7 @@ from benchmarks.dashboards.stage import Live, live
 __all__ = ["measured"]
 
 SCRAPE_SECONDS: Final = 1.0
-SHOWN_SECONDS: Final = 300.0
+SETTLE_SECONDS: Final = 15.0  # after the history, until rates are those of now
 HELD_SECONDS: Final = 20.0  # until feedback is in the metrics, and rules have looked at it
 
 
@@ -49,19 +49,21 @@ def measured(running: Live, seconds: float, pictures: Path | None = None) -> dic
         running.say("feedback", alert["fingerprint"], verdict)
     time.sleep(HELD_SECONDS)
     end = time.time()
-    span = Span(max(began, end - SHOWN_SECONDS), end, SCRAPE_SECONDS)
     sources = Sources(running.prometheus, running.redis)
     panels = queries = 0
     empty: list[str] = []
     for dashboard in dashboards():
         variables = chosen(dashboard, sources, {"prefix": running.prefix})
+        span = Span(max(began + SETTLE_SECONDS, end - _shown(dashboard)), end, SCRAPE_SECONDS)
         answered = list(drawn(dashboard, sources, variables, span))
+        for frame in (frame for one in answered for frame in one.frames):
+            frame.name = frame.name.replace(f"{running.stage.kafka.group_id}.", "")  # topics of the stage's own
         panels += len(answered)
         queries += sum(len(one.answers) for one in answered)
         empty += [
             f"{dashboard['uid']}: {one.title}"
             for one in answered
-            if is_empty(one.frames) or any(is_empty(answer) for answer in one.answers)
+            if is_empty(one.frames) or any(is_empty(answer) for answer in one.answers) or _blank(one)
         ]
         marks = annotations(dashboard, sources, variables, span)
         if dashboard["annotations"]["list"] and not marks:
@@ -78,6 +80,18 @@ def measured(running: Live, seconds: float, pictures: Path | None = None) -> dic
         "rules_wrong": wrong,
         "rules_firing": [one.name for one in rules if one.firing],
     }
+
+
+def _shown(dashboard: Json) -> float:
+    """Return the seconds that a dashboard shows."""
+    number, unit = dashboard["time"]["from"].removeprefix("now-")[:-1], dashboard["time"]["from"][-1]
+    return float(number) * {"m": 60, "h": 3_600}[unit]
+
+
+def _blank(one: Drawn) -> bool:
+    """Whether a single value is none now, although it was one before."""
+    newest = [frame.fields["value"][-1] for frame in one.frames if "value" in frame.fields]
+    return one.panel["type"] == "stat" and any(value != value for value in newest)  # noqa: PLR0124 -- NaN
 
 
 def _draw(dashboard: Json, answered: Any, marks: Any, span: Span, folder: Path) -> None:

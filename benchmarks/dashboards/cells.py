@@ -1,5 +1,6 @@
 """Panels without axes: single values, tables, gauges."""
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from textwrap import shorten
@@ -26,7 +27,7 @@ def _properties(panel: Json, name: str) -> Json:
     return {}
 
 
-def _stat(frame: Axes, one: Drawn, width: float, height: float) -> None:
+def _stat(frame: Axes, one: Drawn, width: float, height: float, now_s: float) -> None:
     defaults, cells = one.panel["fieldConfig"]["defaults"], []
     for each in one.frames:
         if "value" in each.fields:
@@ -35,9 +36,9 @@ def _stat(frame: Axes, one: Drawn, width: float, height: float) -> None:
             cells += [(name, values, _properties(one.panel, name)) for name, values in each.fields.items()]
     alone = len(cells) == 1
     for place, (name, values, own) in enumerate(cells):
-        value = values[-1]
+        value = next((one for one in reversed(values) if one == one), math.nan)  # noqa: PLR0124 -- NaN
         colour = coloured(_level(value, own.get("thresholds", defaults["thresholds"]), own.get("mappings")))
-        text = shown(value, own.get("unit", defaults["unit"]))
+        text = shown(value, own.get("unit", defaults["unit"]), now_s)
         middle = (place + 0.5) * width / len(cells)
         if alone and len(values) > 2 and one.panel["options"]["graphMode"] == "area":
             _spark(frame, values, width, height, colour)
@@ -73,7 +74,7 @@ def _level(value: Any, thresholds: Json, mappings: Sequence[Json] | None) -> str
     return str(reached[-1]) if reached else "text"
 
 
-def _gauges(frame: Axes, one: Drawn, width: float, height: float) -> None:
+def _gauges(frame: Axes, one: Drawn, width: float, height: float, now_s: float) -> None:  # noqa: ARG001 -- as the others
     bars = [(each.name, each.fields["value"][-1]) for each in one.frames if each.fields["value"]][:14]
     top = max((value for _, value in bars), default=1.0) or 1.0
     room = (height - 0.4) / max(1, len(bars))
@@ -96,7 +97,7 @@ def _gauges(frame: Axes, one: Drawn, width: float, height: float) -> None:
         )
 
 
-def _table(frame: Axes, one: Drawn, width: float, height: float) -> None:
+def _table(frame: Axes, one: Drawn, width: float, height: float, now_s: float) -> None:
     fields = one.frames[0].fields if one.frames else {}
     own = {name: _properties(one.panel, name) for name in fields}
     names = [name for name in fields if not own[name].get("custom.hidden") and name != "$streamId"]
@@ -105,7 +106,8 @@ def _table(frame: Axes, one: Drawn, width: float, height: float) -> None:
         return
     unit = one.panel["fieldConfig"]["defaults"]["unit"]
     texts = {
-        name: [_cell(name, value, own[name].get("unit", unit)) for value in fields[name][:MOST_ROWS]] for name in names
+        name: [_cell(name, value, own[name].get("unit", unit), now_s) for value in fields[name][:MOST_ROWS]]
+        for name in names
     }
     heads = {name: str(own[name].get("displayName", "time" if name == "$time" else name)) for name in names}
     need = {name: 1.5 + min(95, max([len(heads[name]) * 1.05, *map(len, texts[name])])) for name in names}
@@ -115,7 +117,7 @@ def _table(frame: Axes, one: Drawn, width: float, height: float) -> None:
     x = 0.1
     for name in names:
         room = need[name] * scale
-        fits = max(3, int(room / 0.066))
+        fits = max(3, int((room - 0.04) / 0.0535))
         frame.text(
             x, top, shorten(heads[name], max(4, fits), placeholder="…"), va="center", fontsize=7, color="#6e9fff"
         )
@@ -156,10 +158,10 @@ def _marked(frame: Axes, panel: Json, own: Json, value: Any, box: tuple[float, f
     )
 
 
-def _cell(name: str, value: Any, unit: str) -> str:
+def _cell(name: str, value: Any, unit: str, now_s: float) -> str:
     if name == "$time":
         return f"{datetime.fromtimestamp(value, UTC):%H:%M:%S}"
-    return shown(value, unit)
+    return shown(value, unit, now_s)
 
 
 CELLS: Final = {"stat": _stat, "table": _table, "bargauge": _gauges}

@@ -80,6 +80,9 @@ def _lines(axes: Axes, one: Drawn, marks: Sequence[Annotation], span: Span) -> N
         if step["value"] is not None:
             axes.axhline(step["value"], color=coloured(step["color"]), linewidth=1, linestyle="--")
     _timed(axes, span)
+    if defaults["custom"]["scaleDistribution"]["type"] == "log":
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.03)
     if defaults.get("min") is not None:
         axes.set_ylim(bottom=defaults["min"])
     if axes.get_ylim()[1] <= axes.get_ylim()[0] + 1e-9 or all(
@@ -102,8 +105,9 @@ def _legend(axes: Axes, count: int) -> None:
     if not names:
         return
     names = [shorten(name, 30, placeholder="…") for name in names]
-    columns = max(1, min(count, int(axes.get_figure().get_figwidth() * axes.get_position().width / 1.5)))
-    most = 2 * columns
+    room = axes.get_figure().get_figwidth() * axes.get_position().width
+    columns = max(1, min(count, int(room / (0.3 + 0.06 * max(map(len, names))))))
+    most = 3 * columns
     axes.legend(
         handles[:most],
         names[:most],
@@ -129,8 +133,11 @@ def _heat(axes: Axes, one: Drawn, marks: Sequence[Annotation], span: Span) -> No
         for time, value in zip(frame.fields["time"], frame.fields["value"], strict=True):
             table[row, at[time]] = value
     cells = np.clip(np.diff(table, axis=0, prepend=0), 0, None)  # of cumulative buckets
+    top = float(np.percentile(cells[cells > 0], 98)) ** 0.4 if (cells > 0).any() else 1.0
     edges = [datetime.fromtimestamp(time, UTC) for time in (*times, times[-1] + span.step)]
-    axes.pcolormesh(edges, np.arange(len(frames) + 1), np.where(cells > 0, cells, np.nan) ** 0.4, cmap=HEAT, vmin=0)
+    axes.pcolormesh(
+        edges, np.arange(len(frames) + 1), np.where(cells > 0, cells, np.nan) ** 0.4, cmap=HEAT, vmin=0, vmax=top
+    )
     axes.grid(visible=False)
     every = max(1, len(frames) // 9)
     axes.set_yticks(np.arange(1, len(frames) + 1)[::every], [_edge(frame.name) for frame in frames][::every])

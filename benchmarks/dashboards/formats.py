@@ -25,14 +25,17 @@ def coloured(name: str) -> str:
     return _COLOURS.get(name, name)
 
 
-def shown(value: Any, unit: str) -> str:
-    """Write a value with its unit."""
+def shown(value: Any, unit: str, now_s: float | None = None) -> str:
+    """Write a value with its unit; ages are those of ``now_s``, Unix epoch in seconds."""
     if isinstance(value, str):
         return value or NOTHING
     if value is None or math.isnan(value):
         return NOTHING
     if math.isinf(value):
         return "∞"
+    if unit == "dateTimeFromNow":
+        age = (time.time() if now_s is None else now_s) - value / 1000
+        return f"{_seconds(float(round(max(0.0, age))))} ago"
     return _WRITERS.get(unit, _scaled)(float(value))
 
 
@@ -55,7 +58,6 @@ def _seconds(value: float) -> str:
 
 
 _WRITERS: Final[dict[str, Callable[[float], str]]] = {
-    "dateTimeFromNow": lambda value: f"{_seconds(max(0.0, time.time() - value / 1000))} ago",
     "dateTimeAsIso": lambda value: f"{datetime.fromtimestamp(value / 1000, UTC):%H:%M:%S}",
     "percentunit": lambda value: f"{100 * value:.3g} %",
     "s": _seconds,

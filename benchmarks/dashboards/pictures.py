@@ -59,4 +59,4 @@ def _panel(figure: Figure, size: tuple[float, float], one: Drawn, marks: Sequenc
         styled(axes)
         CHARTS[kind](axes, one, marks, span)
     else:
-        CELLS[kind](frame, one, width, height)
+        CELLS[kind](frame, one, width, height, span.end)

@@ -32,7 +32,7 @@ __all__ = ["RULES", "Live", "live"]
 RULES: Final = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules"
 READY_SECONDS: Final = 180.0
 PRODUCERS: Final = (
-    ("consensus", "--nodes", "36", "--minutes", "40", "--history", "15", "--faults", "24"),
+    ("consensus", "--nodes", "36", "--minutes", "40", "--history", "15", "--faults", "12"),
     ("node", "--nodes", "48", "--minutes", "1440", "--history", "720", "--faults", "6"),
 )
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from vigil.dashboards.choices import CLUSTER, DETECTOR, PLACE, REGION, TIER
-from vigil.dashboards.grafana import RUNBOOKS, Column, Dashboard, Panel, prom, script
+from vigil.dashboards.grafana import RUNBOOKS, Column, Dashboard, Panel, coloured, prom, script
 from vigil.dashboards.scripts import ACTIVE, CLUSTERS, NODES, OPEN_ALERTS
 
 __all__ = ["FLEET", "RATIO", "TO_NODE", "open_alerts", "worst_nodes"]
@@ -193,6 +193,7 @@ FLEET: Final = Dashboard(
                 height=8,
                 stacked=True,
                 low=0,
+                overrides=coloured(),
             ),
             Panel(
                 title="Anomalies a second",
@@ -231,7 +232,7 @@ FLEET: Final = Dashboard(
                 height=8,
                 unit="none",
                 thresholds=((None, "green"), (1, "red")),
-                low=0,
+                log=True,
             ),
         ],
     ],

@@ -15,6 +15,7 @@ __all__ = [
     "Panel",
     "Query",
     "Threshold",
+    "coloured",
     "command",
     "prom",
     "script",
@@ -120,6 +121,7 @@ class Panel:
         options: laid over the options of its kind.
         overrides: Grafana's field overrides beside those that columns make.
         low, high: ends of the axis.
+        log: whether the axis is logarithmic.
     """
 
     title: str
@@ -138,6 +140,18 @@ class Panel:
     overrides: Sequence[Json] = ()
     low: float | None = None
     high: float | None = None
+    log: bool = False
+
+
+def coloured() -> list[Json]:
+    """Give severities and the normal state their own colours wherever they are series."""
+    return [
+        {
+            "matcher": {"id": "byName", "options": name},
+            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+        }
+        for name, colour in COLOURS.items()
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -90,6 +90,7 @@ def _custom(panel: Panel) -> Json:
             "showPoints": "never",
             "spanNulls": True,
             "lineInterpolation": "linear",
+            "scaleDistribution": {"type": "log", "log": 10} if panel.log else {"type": "linear"},
             "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
             "thresholdsStyle": {"mode": "dashed" if len(panel.thresholds) > 1 else "off"},
         }

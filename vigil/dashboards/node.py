@@ -83,7 +83,7 @@ _WINDOW: Final = Panel(
     kind="table",
     queries=[steps(_HISTORY, newest=WINDOW_STEPS)],
     width=24,
-    height=10,
+    height=17,
     only=r"^(?!\$streamId).*$",
     overrides=[
         {
@@ -133,7 +133,7 @@ NODE: Final = Dashboard(
         _alerts("Alerts of the cluster", "cluster:${home}", "red"),
         _alerts("Alerts of the node", "node:${node}", "orange"),
     ),
-    start="now-5m",
+    start="now-3m",
     rows=[
         [
             Panel(

@@ -6,6 +6,7 @@ from vigil.dashboards.grafana import Column, Dashboard, Panel, Threshold, prom
 
 __all__ = ["PIPELINE"]
 
+_DEAD: Final = "rate(vigil_dead_letters_total[$__rate_interval])"
 _UP: Final[tuple[Threshold, ...]] = ((None, "red"), (1, "green"))
 
 
@@ -148,7 +149,10 @@ PIPELINE: Final = Dashboard(
                 "Dead letters by topic and code; the code is explained in docs/wire-format.md. A producer was"
                 " changed, or lies.",
                 "vigil-deaf",
-                ("sum by (topic, code) (rate(vigil_dead_letters_total[$__rate_interval]))", "{{topic}} {{code}}"),
+                (
+                    f"sum by (topic, code) ({_DEAD}) > 0 or sum by (topic) ({_DEAD})",
+                    "{{topic}} {{code}}",
+                ),
                 unit="cps",
             ),
             _lines(

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from vigil.dashboards.grafana import Column, Dashboard, Panel, prom
-from vigil.dashboards.reliability import coloured
+from vigil.dashboards.grafana import Column, Dashboard, Panel, coloured, prom
 
 __all__ = ["QUALITY"]
 
@@ -134,7 +133,7 @@ QUALITY: Final = Dashboard(
                 kind="bargauge",
                 queries=[
                     prom(
-                        "sort_desc(sum by (kind) (increase(vigil_alerts_opened_total[$__range])) > 0)",
+                        "sort_desc(round(sum by (kind) (increase(vigil_alerts_opened_total[$__range]))) > 0)",
                         "{{kind}}",
                         kind="instant",
                     )

@@ -4,23 +4,12 @@ from typing import Final
 
 from vigil.dashboards.choices import CLUSTER, PLACE, REGION, TIER
 from vigil.dashboards.fleet import worst_nodes
-from vigil.dashboards.grafana import COLOURS, Dashboard, Json, Panel, prom, script
+from vigil.dashboards.grafana import Dashboard, Panel, coloured, prom, script
 from vigil.dashboards.scripts import TIERS
 
-__all__ = ["RELIABILITY", "coloured"]
+__all__ = ["RELIABILITY"]
 
 _DETECTOR: Final = "reliability"
-
-
-def coloured() -> list[Json]:
-    """Give severities and the normal state their own colours wherever they are series."""
-    return [
-        {
-            "matcher": {"id": "byName", "options": name},
-            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
-        }
-        for name, colour in COLOURS.items()
-    ]
 
 
 def _quantile(share: float, name: str) -> Panel:
@@ -30,9 +19,7 @@ def _quantile(share: float, name: str) -> Panel:
         " not pass.",
         runbook="README",
         kind="stat",
-        queries=[
-            prom(f"histogram_quantile({share}, sum by (le) (rate(vigil_reliability_score_bucket[$__rate_interval])))")
-        ],
+        queries=[prom(f"histogram_quantile({share}, sum by (le) (rate(vigil_reliability_score_bucket[5m])))")],
         width=4,
         height=4,
         unit="percentunit",
@@ -93,7 +80,7 @@ RELIABILITY: Final = Dashboard(
                 kind="heatmap",
                 queries=[
                     prom(
-                        "sum by (le) (increase(vigil_reliability_score_bucket[$__rate_interval]))",
+                        "sum by (le) (increase(vigil_reliability_score_bucket[2m]))",
                         "{{le}}",
                         kind="heatmap",
                     )
@@ -126,8 +113,7 @@ RELIABILITY: Final = Dashboard(
                 kind="timeseries",
                 queries=[
                     prom(
-                        f"histogram_quantile({share}, sum by (le)"
-                        " (rate(vigil_reliability_score_bucket[$__rate_interval])))",
+                        f"histogram_quantile({share}, sum by (le) (rate(vigil_reliability_score_bucket[5m])))",
                         name,
                     )
                     for share, name in ((0.5, "half"), (0.9, "90 %"), (0.99, "99 %"))
@@ -145,7 +131,7 @@ RELIABILITY: Final = Dashboard(
                 kind="bargauge",
                 queries=[
                     prom(
-                        "sort_desc(sum by (kind) (increase(vigil_alerts_opened_total[$__range])) > 0)",
+                        "sort_desc(round(sum by (kind) (increase(vigil_alerts_opened_total[$__range]))) > 0)",
                         "{{kind}}",
                         kind="instant",
                     )
