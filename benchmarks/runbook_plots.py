@@ -10,7 +10,6 @@ scored too, so that baselines are those of a running system.
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +17,8 @@ import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
+from benchmarks.small_png import save_small
 from detectors.catalogue import load_detectors
 from detectors.offline import Steps, score_steps
 from features.recordings import read_recording
@@ -157,7 +156,7 @@ def draw(kind: str, path: Path) -> None:
     unit = 1_000 if played.stream is CONSENSUS else MINUTE_MS
     x = (decoded.ts_ms - played.start_ms) / unit
     low, high = -1_000 * scene.before_s / unit, (played.end_ms - played.start_ms + 1_000 * scene.after_s) / unit
-    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.6), dpi=90, layout="constrained")
     axes = list(figure.subplots(len(scene.fields) + 1, 1, sharex=True))
     keys = np.array(decoded.keys)
     names = played.nodes or tuple(sorted(set(decoded.keys)))
@@ -171,15 +170,7 @@ def draw(kind: str, path: Path) -> None:
     axes[0].set_title(f"{kind}, {played.source}", fontsize=8.5, loc="left")
     said = "seconds" if unit == 1_000 else "minutes"
     axes[-1].set_xlabel(f"{said} since the fault began; it is shaded, dots are flagged windows", fontsize=8)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write a PNG of few colours: a third of the size, and no difference that is seen."""
-    raw = BytesIO()
-    figure.savefig(raw, dpi=90)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(raw).convert("RGB").quantize(48, dither=Image.Dither.NONE).save(path, optimize=True)
+    save_small(figure, path, colours=48)
 
 
 def _node_lines(

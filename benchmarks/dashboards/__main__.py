@@ -22,11 +22,14 @@ from benchmarks.dashboards.panels import Drawn, annotations, chosen, dashboards,
 from benchmarks.dashboards.rules import asked_rules
 from benchmarks.dashboards.sources import Json, Sources, Span, is_empty
 from benchmarks.dashboards.stage import Live, live
+from benchmarks.waiting import wait_until
 
 __all__ = ["measured"]
 
 SCRAPE_SECONDS: Final = 1.0
 SETTLE_SECONDS: Final = 15.0  # after the history, until rates are those of now
+CONSENSUS_DETECTOR: Final = "consensus"
+FRESH_SECONDS: Final = 60.0
 HELD_SECONDS: Final = 20.0  # until feedback is in the metrics, and rules have looked at it
 
 
@@ -48,12 +51,15 @@ def measured(running: Live, seconds: float, pictures: Path | None = None) -> dic
     for alert, verdict in zip(alerts[-3:], ("real", "real", "noise"), strict=False):
         running.say("feedback", alert["fingerprint"], verdict)
     time.sleep(HELD_SECONDS)
+    wait_until(lambda: _newest(running), "an alert of the last minute")
+    alert = _newest(running)
+    preset = {"prefix": running.prefix, "detector": CONSENSUS_DETECTOR, "node": alert["node_id"]}
     end = time.time()
     sources = Sources(running.prometheus, running.redis)
     panels = queries = 0
     empty: list[str] = []
     for dashboard in dashboards():
-        variables = chosen(dashboard, sources, {"prefix": running.prefix})
+        variables = chosen(dashboard, sources, preset)
         span = Span(max(began + SETTLE_SECONDS, end - _shown(dashboard)), end, SCRAPE_SECONDS)
         answered = list(drawn(dashboard, sources, variables, span))
         for frame in (frame for one in answered for frame in one.frames):
@@ -80,6 +86,13 @@ def measured(running: Live, seconds: float, pictures: Path | None = None) -> dic
         "rules_wrong": wrong,
         "rules_firing": [one.name for one in rules if one.firing],
     }
+
+
+def _newest(running: Live) -> dict[str, Any]:
+    """Return the newest alert, from which an engineer would come to a node; none when that is a minute old."""
+    told = [one for one in running.opened() if CONSENSUS_DETECTOR in one["detectors"]]
+    newest = max(told, key=lambda one: one["updated_ms"], default={"updated_ms": 0})
+    return newest if newest["updated_ms"] > 1000 * (time.time() - FRESH_SECONDS) else {}
 
 
 def _shown(dashboard: Json) -> float:

@@ -107,7 +107,7 @@ def _legend(axes: Axes, count: int) -> None:
     names = [shorten(name, 30, placeholder="…") for name in names]
     room = axes.get_figure().get_figwidth() * axes.get_position().width
     columns = max(1, min(count, int(room / (0.3 + 0.06 * max(map(len, names))))))
-    most = 3 * columns
+    most = 2 * columns
     axes.legend(
         handles[:most],
         names[:most],

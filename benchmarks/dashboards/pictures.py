@@ -14,6 +14,7 @@ from benchmarks.dashboards.charts import CHARTS, styled
 from benchmarks.dashboards.panels import Annotation, Drawn
 from benchmarks.dashboards.sources import Json, Span
 from benchmarks.dashboards.theme import BACK, CARD, EDGE, FAINT, INK
+from benchmarks.small_png import save_small
 
 __all__ = ["picture"]
 
@@ -36,7 +37,7 @@ def picture(dashboard: Json, drawn: Sequence[Drawn], marks: Sequence[Annotation]
     figure.text(0.992, 1 - 0.32 / size[1], said, ha="right", va="center", color=FAINT)
     for one in drawn:
         _panel(figure, size, one, marks, span)
-    figure.savefig(path, facecolor=BACK)
+    save_small(figure, path, colours=128)
 
 
 def _panel(figure: Figure, size: tuple[float, float], one: Drawn, marks: Sequence[Annotation], span: Span) -> None:

@@ -104,6 +104,6 @@ def test_compose_gives_grafana_its_sources_dashboards_plugin_and_runbooks() -> N
     home = COMPOSE["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home == f"{provider['options']['path']}/vigil-fleet.json"
     assert COMPOSE["environment"]["GF_INSTALL_PLUGINS"].startswith("redis-datasource ")
-    assert mounts["./docs"] == f"/usr/share/grafana/public{RUNBOOKS}docs"
+    assert mounts["./docs"] == f"/usr/share/grafana{RUNBOOKS}docs"
     scrape = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["global"]["scrape_interval"]
     assert next(one for one in sources if one["uid"] == "prometheus")["jsonData"]["timeInterval"] == scrape
