@@ -4,7 +4,7 @@
 
 The worker's own processor decodes and scores the fleet's records, its monitor counts them and serves the page over
 HTTP; only Kafka is left out. Both streams have 64 partitions, and records of every kind that cannot be used are among
-them. Status 1 when the page has more than 2,000 series or a scrape takes more than 100 ms in the median.
+them. Status 1 when the page has more than 2,000 series or a scrape takes more than 100 ms of processor time.
 """
 
 import argparse
@@ -52,7 +52,9 @@ def measured(nodes: int, steps: int) -> dict[str, Any]:
         steps: that each of them sends; the first thousand send a window's at least, so that there are verdicts.
 
     Returns:
-        ``nodes`` with windows, ``windows_scored``, ``series``, ``bytes`` of the page, ``scrape_ms`` (median, worst).
+        ``nodes`` with windows, ``windows_scored``, ``series``, ``bytes`` of the page, ``scrape_ms`` (by the clock:
+        best, median, worst; ``cpu``: this process' time, server and client together, which others on the machine do not
+        change).
     """
     streams = {stream.topic: StreamScorer(stream, load_detectors(stream)) for stream in (CONSENSUS, NODE)}
     processor, held = Processor(streams), [(topic, number) for topic in streams for number in range(PARTITIONS)]
@@ -106,14 +108,16 @@ def _columns(pending: list[tuple[bytes | None, bytes | None, int]], offsets: Any
 
 
 def _scraped(url: str) -> dict[str, Any]:
-    seconds = []
+    seconds, used = [], time.process_time()
     for _ in range(SCRAPES):
         began = time.perf_counter()
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
             page = answer.read()
         seconds.append(time.perf_counter() - began)
+    cpu = (time.process_time() - used) / SCRAPES
+    told = {"best": min(seconds), "median": statistics.median(seconds), "worst": max(seconds), "cpu": cpu}
+    times = {name: round(1000 * value, 1) for name, value in told.items()}
     series = sum(len(family.samples) for family in text_string_to_metric_families(page.decode()))
-    times = {"median": round(1000 * statistics.median(seconds), 1), "worst": round(1000 * max(seconds), 1)}
     return {"series": series, "bytes": len(page), "scrape_ms": times}
 
 
@@ -137,7 +141,7 @@ def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     found = measured(asked.nodes, asked.steps)
     print(json.dumps(found, indent=None if asked.json else 1))
-    return int(found["series"] > MOST_SERIES or found["scrape_ms"]["median"] > 1000 * MOST_SECONDS)
+    return int(found["series"] > MOST_SERIES or found["scrape_ms"]["cpu"] > 1000 * MOST_SECONDS)
 
 
 if __name__ == "__main__":
