@@ -42,14 +42,16 @@ lint: $(VENV)/.full  ## ruff, mypy --strict, import-linter, generated files curr
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m schemas.generate --check
 	$(BIN)/python -m vigil.cli.reference --check
+	$(BIN)/python -m vigil.dashboards --check
 
 format: $(VENV)/.full  ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(VENV)/.full  ## write the JSON Schema files again from the message types
+schemas: $(VENV)/.full  ## write the generated files again: JSON Schema, command reference, dashboards
 	$(BIN)/python -m schemas.generate
 	$(BIN)/python -m vigil.cli.reference
+	$(BIN)/python -m vigil.dashboards
 
 models: $(VENV)/.full  ## train the shipped models again, from data the repository generates
 	$(BIN)/python -m vigil.training.consensus

@@ -1,4 +1,4 @@
-"""Servers that a drill of the alert service can stop and start: Alertmanager, a receiver of posts, Apache Kafka."""
+"""Servers that a drill can stop and start: Alertmanager, Prometheus, a receiver of posts, Apache Kafka."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 from benchmarks.waiting import wait_until
 from vigil.embedded import HOST, free_ports
 
-__all__ = ["AlertmanagerServer", "ApacheBroker", "HookServer", "ServerMissingError"]
+__all__ = ["AlertmanagerServer", "ApacheBroker", "HookServer", "PrometheusServer", "ServerMissingError"]
 
 LAUNCHER: Final = Path(__file__).resolve().parents[2] / "shared" / "kafka" / "start"
 _ROUTES: Final = """route:
@@ -123,6 +124,61 @@ class AlertmanagerServer(_Process):
         return subprocess.run(
             ["amtool", *arguments, f"--alertmanager.url={self.url}"], capture_output=True, text=True, check=True
         ).stdout
+
+
+class PrometheusServer(_Process):
+    """Debian's prometheus with the deployed rules.
+
+    Args:
+        directory: for its data and configuration.
+        rules: folder of the rule files.
+        jobs: addresses to scrape, ``host:port``, by job.
+        interval_s: between two scrapes, and between two evaluations of rules.
+    """
+
+    def __init__(self, directory: Path, rules: Path, jobs: dict[str, list[str]], interval_s: float = 1.0) -> None:
+        super().__init__()
+        if shutil.which("prometheus") is None:
+            raise ServerMissingError("no prometheus: install Debian's package of that name")
+        self.url = f"http://{HOST}:{self.port}"
+        self._directory, self._config = directory, directory / "prometheus.yml"
+        pause = f"{round(interval_s * 1000)}ms"
+        scrapes = [{"job_name": job, "static_configs": [{"targets": targets}]} for job, targets in jobs.items()]
+        # JSON is YAML too.
+        self._config.write_text(
+            json.dumps(
+                {
+                    "global": {"scrape_interval": pause, "evaluation_interval": pause},
+                    "rule_files": [str(rules / "*.yml")],
+                    "scrape_configs": scrapes,
+                }
+            )
+        )
+
+    def command(self) -> list[str]:
+        """Return what runs it."""
+        return [
+            "prometheus",
+            f"--config.file={self._config}",
+            f"--storage.tsdb.path={self._directory / 'data'}",
+            f"--web.listen-address={HOST}:{self.port}",
+        ]
+
+    def answers(self) -> bool:
+        """Whether it is ready."""
+        try:
+            return bool(urllib.request.urlopen(f"{self.url}/-/ready", timeout=2).status == 200)  # noqa: S310 - our own
+        except OSError:
+            return False
+
+    def ask(self, path: str, **parameters: str | float) -> Any:
+        """Ask its API and return the data. Raises ``ValueError`` with its words when it refuses the question."""
+        query = urllib.parse.urlencode(parameters)
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as answer:  # noqa: S310 - our own
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise ValueError(f"{parameters}: {json.load(error).get('error', error)}") from error
 
 
 class HookServer:

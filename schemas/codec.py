@@ -16,7 +16,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from schemas.diagnosis import Shape, check_fields, check_id, check_key, nests_too_deep, read_object
-from schemas.errors import ErrorCode, RecordError, Rejection
+from schemas.errors import UNREADABLE, ErrorCode, RecordError, Rejection
 from schemas.fields import NUMERIC, Field, Kind, fields_of, quantiles_of
 from schemas.outputs import Anomaly
 from schemas.streams import Stream
@@ -120,7 +120,7 @@ class RecordCodec:
         while len(records) < len(values):
             try:
                 records.extend(pending)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 # extend keeps what came before the failure, and the iterator goes on behind it.
                 unread.append(len(records))
                 records.append(self._wire.blank)

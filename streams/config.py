@@ -61,6 +61,8 @@ class RedisConfig:
         timeout_s: longest wait for Redis to connect or answer.
         flush_interval_s: shortest time between two writes; each carries only the newest verdict of every node.
         buffer_nodes: how many nodes' newest verdicts wait for Redis to come back, about; the oldest go first.
+        history_steps: newest steps kept of a node, for dashboards; 0 for none.
+        history_nodes: nodes of a detector up to which all leave their steps; above, the anomalous ones alone.
         ssl_ca_file: authority that signed the server's certificate, PEM; the system's when ``None``.
         ssl_certificate_file: the client's certificate, PEM, where the server asks for one.
         ssl_key_file: the key of that certificate, PEM.
@@ -72,6 +74,8 @@ class RedisConfig:
     timeout_s: float = 2.0
     flush_interval_s: float = 0.2
     buffer_nodes: int = 500_000
+    history_steps: int = 120
+    history_nodes: int = 2_000
     ssl_ca_file: str | None = None
     ssl_certificate_file: str | None = None
     ssl_key_file: str | None = None

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from schemas.errors import UNREADABLE
 from streams.fencing import Fencing
 from streams.kafka import Properties
 from streams.patience import Patience
@@ -199,5 +200,5 @@ def _next(saved: SavedPartition) -> int | None:
         return None
     try:
         return msgspec.json.decode(saved.progress.value, type=Progress).next
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None

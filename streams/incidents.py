@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from schemas.errors import UNREADABLE
 from schemas.metrics import Incident
 from schemas.topics import INCIDENTS
 from streams.config import KafkaConfig
@@ -95,6 +96,6 @@ def _decoded(topic: str, message: Message) -> list[Incident]:
         return []
     try:
         return [msgspec.json.decode(value, type=Incident)]
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         place = f"{topic}, partition {message.partition()}, offset {message.offset()}"
         raise IncidentsError(f"{place}: {error}; docs/wire-format.md describes incidents") from error

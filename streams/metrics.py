@@ -1,18 +1,18 @@
 """Prometheus metrics of a worker; each is documented in docs/operations/metrics.md. Never a node id as a label."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from features.appended import StepStatus
+from schemas.errors import ErrorCode
+from schemas.outputs import Severity
 from streams.changelog import Restored
 from streams.processor import Batch
-from streams.source import Partition
+from streams.score_histogram import ScoreHistogram
 
-__all__ = ["StateCollector", "StreamState", "WorkerMetrics", "WorkerState"]
+__all__ = ["WorkerMetrics"]
 
 DELAY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
 RELIABILITY = "reliability"
@@ -82,6 +82,7 @@ class WorkerMetrics:
             buckets=SCORE_BUCKETS,
             registry=registry,
         )
+        self.scores = ScoreHistogram(registry)
 
     def _define_state(self, registry: CollectorRegistry) -> None:
         """Define what is kept of windows, and what comes back."""
@@ -170,11 +171,22 @@ class WorkerMetrics:
             self.anomalies.labels(anomaly.detector, anomaly.severity).inc()
             self.delay.observe(max(0.0, (now_ms - anomaly.ts_ms) / 1000))
         for columns in batch.columns:
+            self.scores.observe(columns)
             if columns.about.detector == RELIABILITY:
                 for score in columns.newest().scores.tolist():  # once a node and batch
                     self.reliability.observe(score)
         self.states.inc(len(batch.states))
         self.spent(batch.seconds)
+
+    def expect(self, detector: str) -> None:
+        """Begin a detector's counters at 0: one that begins at 1 has no increase."""
+        for severity in get_args(get_args(Severity)[0]):
+            self.anomalies.labels(detector, severity).inc(0)
+
+    def expect_topic(self, topic: str) -> None:
+        """Begin a topic's dead letters at 0, whatever will be wrong with them."""
+        for code in ErrorCode:
+            self.dead_letters.labels(topic, code).inc(0)
 
     def replayed(self, batch: Batch) -> None:
         """Count records that only brought windows back."""
@@ -212,101 +224,3 @@ class WorkerMetrics:
     def redis_lost(self, nodes: int) -> None:
         """Count verdicts forgotten while Redis was away."""
         self.redis_dropped.inc(nodes)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamState:
-    """What a stream holds now.
-
-    Attributes:
-        nodes: nodes with windows in memory.
-        store_bytes: memory of the window store.
-        step_seconds: step that the windows are built for.
-        observed_seconds: median interval between a node's steps, ``None`` before enough were seen.
-        mismatch: whether the two are so far apart that it was logged.
-        silent: nodes that have stopped reporting and are not forgotten yet.
-    """
-
-    nodes: int
-    silent: int
-    store_bytes: int
-    step_seconds: float
-    observed_seconds: float | None
-    mismatch: bool
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerState:
-    """What a worker holds now, read at the time of a scrape."""
-
-    lag: Mapping[Partition, int]
-    backlog_seconds: float
-    partitions: int
-    broker_up: bool
-    redis_waiting: int
-    redis_up: bool | None
-    streams: Mapping[str, StreamState]
-
-
-class StateCollector(Collector):
-    """Gauges read at scrape time, so that nothing has to keep them current.
-
-    Args:
-        state: reads the worker's state; called on the server's thread.
-    """
-
-    def __init__(self, state: Callable[[], WorkerState]) -> None:
-        self._state = state
-
-    def describe(self) -> list[Metric]:
-        """Nothing to say before the first scrape (so that registering does not read the state)."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the gauges."""
-        state = self._state()
-        lag = GaugeMetricFamily(
-            "vigil_consumer_lag_records", "Committed records not yet read.", labels=("topic", "partition")
-        )
-        for (topic, partition), records in state.lag.items():
-            lag.add_metric((topic, str(partition)), records)
-        yield lag
-        yield GaugeMetricFamily(
-            "vigil_backlog_seconds",
-            "Time until the backlog is worked off at the pace of the last seconds; 0 without one, +Inf while it grows.",
-            value=state.backlog_seconds,
-        )
-        yield GaugeMetricFamily("vigil_assigned_partitions", "Partitions this worker has.", value=state.partitions)
-        yield GaugeMetricFamily("vigil_broker_up", "1 while a broker connection stands.", value=state.broker_up)
-        if state.redis_up is not None:
-            yield GaugeMetricFamily("vigil_redis_up", "1 when the last write to Redis went well.", value=state.redis_up)
-        yield GaugeMetricFamily(
-            "vigil_redis_waiting_nodes", "Nodes whose newest verdict is not in Redis yet.", value=state.redis_waiting
-        )
-        yield from _stream_gauges(state.streams)
-
-
-def _stream_gauges(streams: Mapping[str, StreamState]) -> Iterator[Metric]:
-    windows = GaugeMetricFamily("vigil_windows_held", "Nodes with windows in memory.", labels=("stream",))
-    silent = GaugeMetricFamily(
-        "vigil_silent_nodes", "Nodes that stopped reporting, until they are back or forgotten.", labels=("stream",)
-    )
-    size = GaugeMetricFamily("vigil_window_store_bytes", "Memory of the window store.", labels=("stream",))
-    step = GaugeMetricFamily("vigil_step_seconds", "Step that the windows are built for.", labels=("stream",))
-    observed = GaugeMetricFamily(
-        "vigil_step_observed_seconds", "Median interval between the steps of a node.", labels=("stream",)
-    )
-    mismatch = GaugeMetricFamily(
-        "vigil_step_mismatch",
-        "1 while nodes publish at another rate than the windows are built for.",
-        labels=("stream",),
-    )
-    for name, stream in streams.items():
-        windows.add_metric((name,), stream.nodes)
-        silent.add_metric((name,), stream.silent)
-        size.add_metric((name,), stream.store_bytes)
-        step.add_metric((name,), stream.step_seconds)
-        mismatch.add_metric((name,), stream.mismatch)
-        if stream.observed_seconds is not None:
-            observed.add_metric((name,), stream.observed_seconds)
-    yield from (windows, silent, size, step, observed, mismatch)

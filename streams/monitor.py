@@ -10,10 +10,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from streams.backlog import Backlog, Pace
 from streams.changelog import Restored
 from streams.config import WorkerConfig
+from streams.gauges import StateCollector, StreamState, WorkerState
 from streams.health import Health
 from streams.http import HealthServer
 from streams.lifecycle import Lifecycle
-from streams.metrics import StateCollector, StreamState, WorkerMetrics, WorkerState
+from streams.metrics import WorkerMetrics
 from streams.processor import Batch, Processor
 from streams.redis_view import RedisView
 from streams.source import Partition, Records
@@ -60,9 +61,11 @@ class Monitor:
         self._processor = processor
         self._lifecycle = lifecycle
         self._source = source
-        for scorer in processor.scorers.values():
+        for topic, scorer in processor.scorers.items():
+            self.metrics.expect_topic(topic)
             for detector in scorer.detectors:
                 self.metrics.models.labels(scorer.stream.name, detector.name, detector.version).set(1)
+                self.metrics.expect(detector.name)
         registry.register(StateCollector(self.state))
         ProcessCollector(registry=registry)
         self.server = None

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from streams.config import RedisConfig
 from streams.redis_client import redis_client
+from streams.redis_scripts import DROP_LAPSED, WRITE_VERDICTS
 from streams.verdict_columns import VerdictColumns, joined
 from streams.verdicts import About, NodeVerdict
 
@@ -28,67 +29,8 @@ log = structlog.get_logger("vigil.redis")
 
 Row = tuple[Any, ...]
 CHUNK_NODES = 250  # nodes a script call: Redis is busy for about a millisecond, others are served in between
+MOST_STEPS = 1_000  # nodes of a write up to which each leaves its step; above, those that are anomalous
 LONGEST_PAUSE_SECONDS = 5.0
-
-# One call writes the newest verdicts of many nodes by one detector. Per node: skip if what is stored is newer, else
-# store, keep the sorted sets in step, and note when the node lapses. Redis runs a script alone, so two workers cannot
-# interleave. A row is node, time, score, cluster, region; then, where there is more to tell, severity, anomaly, and
-# what is told (``verdicts.WHOLE``).
-WRITE_VERDICTS = """
-local prefix, ttl_ms, batch = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
-local stream, detector, threshold, version = unpack(batch[1])
-local now = redis.call('TIME')
-local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
-local written = 0
-for _, row in ipairs(batch[2]) do
-  local node, ts_ms, score = row[1], row[2], row[3]
-  local severity, anomaly, told = row[6] or '', row[7], row[8] or 0
-  local member = detector .. ':' .. node
-  local key = prefix .. 'verdict:' .. member
-  local old = redis.call('HMGET', key, 'ts_ms', 'severity', 'anomaly_ts_ms')
-  local old_ts, old_severity = tonumber(old[1] or '-1'), old[2] or ''
-  if told ~= 1 or old_severity ~= '' then
-    if anomaly and tonumber(old[3] or '-1') <= anomaly.ts_ms then
-      redis.call('HSET', key, 'anomaly_ts_ms', anomaly.ts_ms, 'anomaly_id', anomaly.id,
-        'anomaly_score', anomaly.score, 'anomaly_severity', anomaly.severity,
-        'anomaly_kind', anomaly.kind, 'anomaly_contributions', anomaly.contributions)
-    end
-    if told ~= 2 and old_ts <= ts_ms then
-      redis.call('HSET', key, 'ts_ms', ts_ms, 'score', score, 'threshold', threshold,
-        'severity', severity, 'stream', stream, 'model_version', version, 'cluster', row[4], 'region', row[5])
-      if old_severity ~= '' and old_severity ~= severity then
-        redis.call('ZREM', prefix .. 'active:' .. old_severity, member)
-      end
-      if severity ~= '' then
-        redis.call('ZADD', prefix .. 'active:' .. severity, ts_ms, member)
-      end
-      local ratio = threshold ~= 0 and score / threshold or score
-      redis.call('ZADD', prefix .. 'worst:' .. detector, math.max(-1e300, math.min(1e300, ratio)), node)
-      written = written + 1
-    end
-    redis.call('PEXPIRE', key, ttl_ms)
-    redis.call('ZADD', prefix .. 'expiry', now_ms + ttl_ms, member)
-  end
-end
-return written
-"""
-
-# Nodes that fell silent leave the sorted sets when their hash has lapsed (members of a set have no time to live).
-DROP_LAPSED = """
-local prefix, most = ARGV[1], tonumber(ARGV[2])
-local now = redis.call('TIME')
-local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
-local lapsed = redis.call('ZRANGEBYSCORE', prefix .. 'expiry', '-inf', now_ms, 'LIMIT', 0, most)
-for _, member in ipairs(lapsed) do
-  local colon = string.find(member, ':', 1, true)
-  redis.call('ZREM', prefix .. 'worst:' .. string.sub(member, 1, colon - 1), string.sub(member, colon + 1))
-  for _, severity in ipairs({'info', 'warning', 'critical'}) do
-    redis.call('ZREM', prefix .. 'active:' .. severity, member)
-  end
-  redis.call('ZREM', prefix .. 'expiry', member)
-end
-return #lapsed
-"""
 
 
 def add_verdicts(pipeline: Pipeline, config: RedisConfig, verdicts: Iterable[NodeVerdict]) -> None:
@@ -101,10 +43,10 @@ def add_verdicts(pipeline: Pipeline, config: RedisConfig, verdicts: Iterable[Nod
 
 
 def _add_rows(pipeline: Pipeline, config: RedisConfig, about: About, rows: Sequence[Row]) -> None:
-    ttl_ms = str(config.ttl_s * 1000)
+    limits = (str(config.ttl_s * 1000), str(config.history_steps), str(config.history_nodes))
     for start in range(0, len(rows), CHUNK_NODES):
         batch = msgspec.json.encode((about, rows[start : start + CHUNK_NODES]))
-        pipeline.eval(WRITE_VERDICTS, 0, config.key_prefix, ttl_ms, batch)
+        pipeline.eval(WRITE_VERDICTS, 0, config.key_prefix, batch, *limits)
 
 
 class ViewEvents(Protocol):
@@ -266,9 +208,10 @@ class RedisView:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.exists(key)
         add_verdicts(pipeline, self._config, waiting.told.values())
+        few = self._config.history_steps > 0 and sum(map(len, waiting.columns)) <= MOST_STEPS
         for each in waiting.columns:
-            _add_rows(pipeline, self._config, each.about, each.rows())
-        pipeline.eval(DROP_LAPSED, 0, prefix, "1000")
+            _add_rows(pipeline, self._config, each.about, each.rows(all_steps=few))
+        pipeline.eval(DROP_LAPSED, 0, prefix, "1000", str(self._config.ttl_s * 1000))
         counters: dict[Any, Any] = {name: str(value) for name, value in self._counters().items()}
         if counters:
             pipeline.hset(key, mapping=counters)

@@ -17,7 +17,16 @@ from streams.config import KafkaConfig
 from streams.errors import TopicsError
 from streams.kafka import admin_properties
 
-__all__ = ["TOPIC_ROLES", "TopicsReport", "admin_client", "configured_topics", "ensure_topics", "fitted", "paired"]
+__all__ = [
+    "TOPIC_ROLES",
+    "TopicsReport",
+    "admin_client",
+    "cleanup_policies",
+    "configured_topics",
+    "ensure_topics",
+    "fitted",
+    "paired",
+]
 
 METADATA_PAUSE_SECONDS = 0.05
 
@@ -124,6 +133,20 @@ def ensure_topics(
     differing = _differences(admin, rest, partitions_of, timeout) if rest else {}
     existing = tuple(topic.name for topic in rest if topic.name not in differing)
     return TopicsReport(tuple(created), existing, differing)
+
+
+def cleanup_policies(admin: AdminClient, names: Sequence[str], timeout: float) -> dict[str, str]:
+    """Return the brokers' `cleanup.policy` of topics that exist; one that may not be looked at is left out."""
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    found: dict[str, str] = {}
+    for resource, future in admin.describe_configs(resources, request_timeout=timeout).items() if names else ():
+        try:
+            entry = future.result(timeout=timeout + 5).get("cleanup.policy")
+        except KafkaException:
+            continue  # a user that may not describe a topic may still use it
+        if entry is not None:
+            found[resource.name] = entry.value
+    return found
 
 
 def topic_settings(topic: Topic) -> dict[str, str]:

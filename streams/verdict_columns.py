@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from detectors.scoring import Verdicts
 from schemas.codec import Decoded
 from schemas.outputs import Anomaly
+from schemas.streams import Stream
 from streams.verdicts import About, NodeAnomaly, NodeVerdict, node_anomaly
 
 __all__ = ["VerdictColumns", "joined", "verdict_columns"]
+
+TIER: Final = "network_tier"
+PLACED: Final = 6  # node, time, score, cluster, region, tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class VerdictColumns:
         scores: float64 (n,).
         clusters, regions: n each, ``None`` where the record says nothing.
         anomalies: by place, the node's newest anomaly; one of another time than the verdict's is an earlier one.
+        tiers: n network tiers, empty where the stream has none.
+        values: float32 (n, F), the step that each verdict is about, in the order of ``about.fields``; F may be 0.
     """
 
     about: About
@@ -36,6 +42,8 @@ class VerdictColumns:
     clusters: Sequence[str | None]
     regions: Sequence[str | None]
     anomalies: Mapping[int, NodeAnomaly]
+    tiers: Sequence[str]
+    values: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -51,14 +59,25 @@ class VerdictColumns:
         """Leave out the first verdicts."""
         return self._take(np.arange(count, len(self)))
 
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Return what the view is told of each node, see ``streams.redis_view``."""
+    def rows(self, *, all_steps: bool = False) -> list[tuple[Any, ...]]:
+        """Return what the view is told of each node, see ``streams.redis_scripts``.
+
+        Args:
+            all_steps: tell the values of each node's step; otherwise those of anomalous ones alone.
+        """
         clusters, regions = ([each or "" for each in column] for column in (self.clusters, self.regions))
-        rows: list[tuple[Any, ...]] = list(
-            zip(self.nodes, self.ts_ms.tolist(), self.scores.tolist(), clusters, regions, strict=True)
-        )
+        places = zip(clusters, regions, self.tiers, strict=True)
+        rows: list[tuple[Any, ...]] = [
+            (node, at, score, *place)
+            for node, at, score, place in zip(
+                self.nodes, self.ts_ms.tolist(), self.scores.tolist(), places, strict=True
+            )
+        ]
+        if all_steps and self.about.fields:
+            rows = [(*row, values) for row, values in zip(rows, self.values.tolist(), strict=True)]
         for i, anomaly in self.anomalies.items():
-            rows[i] = (*rows[i], self._severity(i, anomaly), anomaly)
+            values = self.values[i].tolist() if self.about.fields else False
+            rows[i] = (*rows[i][:PLACED], values, self._severity(i, anomaly), anomaly)
         return rows
 
     def __iter__(self) -> Iterator[NodeVerdict]:
@@ -96,14 +115,18 @@ class VerdictColumns:
             [self.clusters[i] for i in places],
             [self.regions[i] for i in places],
             anomalies,
+            [self.tiers[i] for i in places],
+            self.values[chosen],
         )
 
 
-def verdict_columns(stream: str, decoded: Decoded, verdicts: Verdicts, anomalies: Iterable[Anomaly]) -> VerdictColumns:
+def verdict_columns(
+    stream: Stream, decoded: Decoded, verdicts: Verdicts, anomalies: Iterable[Anomaly]
+) -> VerdictColumns:
     """Return a detector's verdicts on a batch.
 
     Args:
-        stream: name of the stream.
+        stream: what the records are.
         decoded: the batch.
         verdicts: all scores of the detector.
         anomalies: of the batch, other detectors' too.
@@ -118,15 +141,25 @@ def verdict_columns(stream: str, decoded: Decoded, verdicts: Verdicts, anomalies
             anomaly = told.get((nodes[i], int(ts_ms[i])))
             if anomaly is not None:
                 found[i] = node_anomaly(anomaly)
+    values = decoded.rows[verdicts.records]
     return VerdictColumns(
-        About(stream, verdicts.detector, verdicts.threshold, verdicts.model_version),
+        About(stream.name, verdicts.detector, verdicts.threshold, verdicts.model_version, stream.features),
         nodes,
         ts_ms,
         verdicts.scores,
         [decoded.clusters[i] for i in records],
         [decoded.regions[i] for i in records],
         found,
+        _tiers(stream, values),
+        values,
     )
+
+
+def _tiers(stream: Stream, values: NDArray[np.float32]) -> list[str]:
+    if TIER not in stream.features or TIER not in stream.codes:
+        return [""] * len(values)
+    names = {float(code): name for name, code in stream.codes[TIER].items()}
+    return [names[code] for code in values[:, stream.features.index(TIER)].tolist()]
 
 
 def joined(parts: Iterable[VerdictColumns]) -> list[VerdictColumns]:
@@ -153,4 +186,6 @@ def _concatenated(about: About, group: Sequence[VerdictColumns]) -> VerdictColum
         list(chain.from_iterable(part.clusters for part in group)),
         list(chain.from_iterable(part.regions for part in group)),
         anomalies,
+        list(chain.from_iterable(part.tiers for part in group)),
+        np.concatenate([part.values for part in group]),
     )

@@ -33,12 +33,14 @@ class About(NamedTuple):
         detector: name of the detector.
         threshold: an anomaly has a greater score.
         model_version: of the detector's artefact.
+        fields: names of a step's values, where they are told.
     """
 
     stream: str
     detector: str
     threshold: float
     model_version: str
+    fields: tuple[str, ...] = ()
 
 
 class NodeAnomaly(msgspec.Struct, frozen=True, gc=False):
@@ -93,12 +95,10 @@ class NodeVerdict(msgspec.Struct, frozen=True, kw_only=True):
         return self.about.detector, self.node
 
     def row(self) -> tuple[Any, ...]:
-        """Return what the view is told, see ``streams.redis_view``."""
+        """Return what the view is told, see ``streams.redis_scripts``."""
         told = ENDS if self.ends else PAST if self.past else WHOLE
-        return (
-            *(self.node, self.ts_ms, self.score, self.cluster, self.region, self.severity),
-            *(self.anomaly or False, told),
-        )
+        place = (self.cluster, self.region, "")
+        return (self.node, self.ts_ms, self.score, *place, False, self.severity, self.anomaly or False, told)
 
     def merged(self, other: "NodeVerdict") -> "NodeVerdict":
         """Return the newer of two verdicts on one node, with the newer of their anomalies; equal times: the other's."""

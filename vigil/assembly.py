@@ -79,6 +79,8 @@ def redis_config(settings: Settings) -> RedisConfig | None:
         timeout_s=redis.timeout_s,
         flush_interval_s=redis.flush_interval_s,
         buffer_nodes=redis.buffer_nodes,
+        history_steps=redis.history_steps,
+        history_nodes=redis.history_nodes,
         ssl_ca_file=_text(redis.ssl_ca_file),
         ssl_certificate_file=_text(redis.ssl_certificate_file),
         ssl_key_file=_text(redis.ssl_key_file),

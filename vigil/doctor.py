@@ -13,10 +13,11 @@ from redis.exceptions import RedisError
 from detectors.artefacts import ArtefactError
 from detectors.catalogue import load_detectors
 from schemas.streams import Stream
+from schemas.topics import ALERTS, ALERTS_CONTROLS, ALERTS_STATE, ANOMALIES
 from streams.config import KafkaConfig
 from streams.kafka import admin_properties
 from streams.redis_client import redis_client
-from streams.topics import configured_topics
+from streams.topics import cleanup_policies, configured_topics
 from vigil.assembly import enabled_streams, kafka_config, redis_config
 from vigil.errors import ServiceError
 from vigil.settings import Settings, StreamSettings
@@ -25,6 +26,8 @@ __all__ = ["Check", "Status", "broker_topics", "diagnose", "quiet_admin"]
 
 ANSWER_SECONDS = 5.0
 CREATE = "vigil topics create"
+ALTER = "kafka-configs.sh --bootstrap-server KAFKA --alter --entity-type topics"
+COMPACTED = "--add-config cleanup.policy=compact"
 OLDEST_REDIS = 5
 REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 -- public constants of the client
 
@@ -107,6 +110,27 @@ def _topics(settings: Settings, broker: KafkaConfig, there: dict[str, int]) -> I
             yield Check(f"topic {name}", Status.OK, f"{there[name]} partitions")
     if settings.state.enabled:
         yield _state(settings.state.topic, there, max((there.get(name, 0) for name in reads), default=0))
+    yield from _alert_topics(broker, there)
+    kept = [topic.name for topic in wanted.values() if topic.compact and topic.name in there]
+    for name, policy in cleanup_policies(quiet_admin(broker), kept, ANSWER_SECONDS).items():
+        if "compact" not in policy:
+            detail = f"cleanup.policy is {policy}: what is old is lost, although it is still needed"
+            yield Check(f"topic {name}", Status.WARNING, detail, f"{ALTER} --entity-name {name} {COMPACTED}")
+
+
+def _alert_topics(broker: KafkaConfig, there: dict[str, int]) -> Iterator[Check]:
+    """Check the topics without which a worker runs, and the alert service does not."""
+    anomalies = broker.topic("anomalies", ANOMALIES.name)
+    state = broker.topic("alerts-state", ALERTS_STATE.name)
+    for name in (broker.topic("alerts", ALERTS.name), state, broker.topic("alerts-controls", ALERTS_CONTROLS.name)):
+        if name not in there:
+            yield Check(f"topic {name}", Status.WARNING, "does not exist: the alert service waits for it", CREATE)
+        elif name == state and there[name] != there.get(anomalies, there[name]):
+            detail = f"{there[name]} partitions, {anomalies} has {there[anomalies]}: the alert service does not start"
+            fix = f"stop the alert service, delete {name}, {CREATE}; open alerts begin anew"
+            yield Check(f"topic {name}", Status.WARNING, detail, fix)
+        else:
+            yield Check(f"topic {name}", Status.OK, f"{there[name]} partitions")
 
 
 def _state(name: str, there: dict[str, int], needed: int) -> Check:

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from schemas.errors import UNREADABLE
 from schemas.topics import METRICS_CONSENSUS, partition_of
 from vigil.errors import ServiceError
 
@@ -103,7 +104,7 @@ class Publisher:
             return chosen
         try:
             cluster = self._origin.decode(value or b"").cluster
-        except msgspec.MsgspecError:  # a broken record says nothing: the node's first good one decides
+        except UNREADABLE:  # a broken record says nothing: the node's first good one decides
             return partition_of(None, node.decode(errors="replace"), self.partitions)
         chosen = self._chosen[node] = partition_of(cluster, node.decode(errors="replace"), self.partitions)
         return chosen

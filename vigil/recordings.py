@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.recordings import infer_step_ms, read_recording
+from schemas.errors import UNREADABLE
 from schemas.streams import STREAMS, Stream
 from vigil.errors import InputError
 
@@ -76,7 +77,7 @@ def recognise(values: Iterable[bytes], streams: Mapping[str, Stream], origin: st
     for value in values:
         try:
             body: Any = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
         if isinstance(body, dict):
             fields = set(body)

@@ -18,9 +18,15 @@ AWAKE_SECONDS = 0.5  # longest sleep: progress and Ctrl-C stay alive
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast event time passes: ``speed`` event seconds a second, ``None`` as fast as Kafka takes them."""
+    """How fast event time passes.
+
+    Attributes:
+        speed: event seconds a second, ``None`` as fast as Kafka takes them.
+        live_ms: event time that is now; what is before it is history, sent flat out. The first record when ``None``.
+    """
 
     speed: float | None = 1.0
+    live_ms: int | None = None
 
 
 class ReplaySummary(msgspec.Struct, frozen=True):
@@ -113,7 +119,7 @@ def _paced(outgoing: Iterable[Outgoing], pace: Pace) -> Iterator[Outgoing]:
     if pace.speed is None:
         yield from outgoing
         return
-    first_ms: float | None = None
+    first_ms: float | None = pace.live_ms
     started = time.monotonic()
     for one in outgoing:
         if first_ms is None:

@@ -115,6 +115,12 @@ class RedisSettings(Section):
     buffer_nodes: int = Field(
         default=500_000, ge=1, description="Nodes whose newest verdicts wait while Redis is away."
     )
+    history_steps: int = Field(
+        default=120, ge=0, le=1_000, description="Newest steps kept of a node, for dashboards; 0 for none."
+    )
+    history_nodes: int = Field(
+        default=2_000, ge=0, description="Nodes of a detector whose steps are all kept; above, those of anomalous ones."
+    )
 
     @field_validator("url")
     @classmethod

@@ -13,6 +13,7 @@ import structlog
 from confluent_kafka import Consumer, Message, TopicPartition
 from msgspec import Struct
 
+from schemas.errors import UNREADABLE
 from streams.alerting.follower import Followed
 from streams.config import KafkaConfig
 from streams.kafka import client_properties
@@ -189,7 +190,7 @@ class TelemetryClock:
         """Keep a node's newest time."""
         try:
             at_ms = self._decoder.decode(message.value() or b"").ts_ms
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return  # a dead letter has no time
         node = bytes(message.key() or b"")
         times[node] = max(times.get(node, 0), at_ms)

@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from detectors.alerts.feedback import levels
 from schemas.controls import Acknowledgement, Control, Feedback, Silence, control_key, decode_control, matches
+from schemas.errors import UNREADABLE
 from schemas.outputs import Alert
 from streams.config import KafkaConfig
 from streams.kafka import client_properties
@@ -127,7 +127,7 @@ class ControlsReader:
             return
         try:
             control = decode_control(value if isinstance(value, bytes) else value.encode())
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.warning("no control of alerts, passed over", topic=self._topic, key=key, error=str(error))
             return
         self.controls.put(control_key(control), control)

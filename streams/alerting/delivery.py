@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from schemas.errors import UNREADABLE
 from schemas.outputs import Alert
 from streams.alerting.backlog import FIRST_RETRY_SECONDS, Backlog, Entry
 from streams.alerting.config import AlertingConfig
@@ -118,7 +119,7 @@ class Delivery:
             return
         try:
             alert = self._decoder.decode(value)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.warning("no alert, passed over", topic=self._topic, part=number, offset=offset, error=str(error))
             return
         told = offset < self._told_below.get(number, 0)

@@ -9,6 +9,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from msgspec import Struct
 
+from schemas.errors import UNREADABLE
 from streams.config import KafkaConfig
 from streams.kafka import client_properties
 
@@ -130,5 +131,5 @@ class Follower:
             return
         try:
             self._event_ms = max(self._event_ms, self._timed.decode(value or b"").ts_ms)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return  # whoever takes it in counts what cannot be read

@@ -14,6 +14,7 @@ import msgspec
 
 from detectors.alerts import AlertPlane, Policy
 from detectors.alerts.plane import scope_name
+from schemas.errors import UNREADABLE
 from schemas.outputs import Alert, Anomaly
 from streams.alerting.rows import Decided, Progress, Waiting, decode_row, encode_row, progress_key, row_key
 
@@ -172,7 +173,7 @@ class Ledger:
         held.offset = offset
         try:
             anomaly = self._decoder.decode(value or b"")
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self.unreadable += 1
             return
         name = scope_name(anomaly)

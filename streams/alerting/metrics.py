@@ -7,18 +7,24 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from detectors.alerts import AlertPlane
+from detectors.alerts.feedback import STEPS
 from detectors.alerts.policy import SEVERITIES
 from detectors.alerts.state import Phase
-from schemas.outputs import Alert
+from detectors.alerts.summaries import KINDS
+from schemas.controls import Feedback
+from schemas.outputs import Alert, alert_id
 
 __all__ = ["AlertMetrics"]
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+DELAY_SECONDS: Final = (1, 2, 3, 5, 8, 13, 20, 30, 60, 120, 300, 900)
+LIFE_SECONDS: Final = (5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 14_400, 86_400)
+UNUSUAL: Final = "unusual"
 OUTCOMES: Final = ("taken", "repeated", "unreadable", "overflow")
 
 
 class AlertMetrics:
-    """Counts what the alert service did. Labels are severities, phases and sinks: their number is bounded.
+    """Counts what the alert service did. Labels are severities, kinds, phases and sinks: their number is bounded.
 
     Args:
         registry: where the metrics live.
@@ -53,7 +59,32 @@ class AlertMetrics:
             "vigil_alerts_waiting", "Alerts whose newest state a sink has not taken yet.", ("sink",), registry=registry
         )
         self.sink_up = Gauge("vigil_alerts_sink_up", "1 when a sink took the last.", ("sink",), registry=registry)
+        self._define_quality(registry)
         self._counted = dict.fromkeys(OUTCOMES, 0)
+
+    def _define_quality(self, registry: CollectorRegistry) -> None:
+        """Define what tells whether alerts can be trusted."""
+        self.opened = Counter("vigil_alerts_opened_total", "Alerts opened, by cause.", ("kind",), registry=registry)
+        self.delay = Histogram(
+            "vigil_alerts_open_delay_seconds",
+            "Event time from an alert's first anomaly until it opened.",
+            buckets=DELAY_SECONDS,
+            registry=registry,
+        )
+        self.life = Histogram(
+            "vigil_alerts_duration_seconds",
+            "Event time from an alert's first anomaly to its end, of alerts that are over.",
+            buckets=LIFE_SECONDS,
+            registry=registry,
+        )
+        self.feedback = Gauge(
+            "vigil_alerts_feedback",
+            "Alerts that people called so, those before included.",
+            ("verdict",),
+            registry=registry,
+        )
+        for kind in sorted(KINDS | {UNUSUAL}):  # a counter that begins at 1 has no increase
+            self.opened.labels(kind).inc(0)
 
     def count(self, totals: Mapping[str, int]) -> None:
         """Take over totals of anomalies by outcome."""
@@ -65,6 +96,17 @@ class AlertMetrics:
         """Count changes."""
         for alert in alerts:
             self.changes.labels(alert.status, alert.severity).inc()
+            if alert.id == alert_id(alert.fingerprint, 0):
+                self.opened.labels(alert.kind if alert.kind in KINDS else UNUSUAL).inc()
+                self.delay.observe((alert.updated_ms - alert.started_ms) / 1000)
+            if alert.ended_ms is not None:
+                self.life.observe((alert.ended_ms - alert.started_ms) / 1000)
+
+    def told(self, feedback: Iterable[Feedback]) -> None:
+        """Take over the newest feedback on each alert."""
+        verdicts = Tally[str](one.verdict for one in feedback)
+        for verdict in STEPS:
+            self.feedback.labels(verdict).set(verdicts[verdict])
 
     def look(self, planes: Iterable[AlertPlane]) -> None:
         """Count scopes by phase, and open alerts by severity."""

@@ -1,8 +1,8 @@
 """The alerts in Redis, for `vigil alerts list` and whoever wants a view of them; Kafka is the truth.
 
 ``alert:FINGERPRINT`` holds an alert as JSON, ``alerts:open`` the fingerprints of the open ones by when they began,
-``alerts:controls`` what people said, by its key. All have the prefix of the deployment; alerts lapse, open ones are
-written again before they do.
+``alerts:controls`` what people said, by its key, ``alerts:history:SCOPE`` the newest alerts of a cluster, or of a node
+without one. All have the prefix of the deployment; alerts lapse, open ones are written again before they do.
 """
 
 from collections.abc import Sequence
@@ -18,16 +18,40 @@ from schemas.outputs import Alert
 from streams.alerting.controls import Controls
 from streams.alerting.sinks import SinkAwayError
 from streams.config import RedisConfig
+from streams.redis_scripts import RECORD_ALERT
 
-__all__ = ["CONTROLS", "OPEN", "RedisAlerts", "alert_key"]
+__all__ = ["CONTROLS", "OPEN", "RedisAlerts", "alert_key", "history_key"]
 
 OPEN: Final = "alerts:open"
+MOST: Final = "100"  # alerts of a scope that are kept
 CONTROLS: Final = "alerts:controls"
 
 
 def alert_key(fingerprint: str) -> str:
     """Key of an alert, behind the prefix."""
     return f"alert:{fingerprint}"
+
+
+def history_key(alert: Alert) -> str:
+    """Key of the newest alerts of an alert's scope, behind the prefix."""
+    scope = f"node:{alert.node_id}" if alert.cluster is None else f"cluster:{alert.cluster}"
+    return f"alerts:history:{scope}"
+
+
+def _entry(alert: Alert) -> list[str]:
+    """Return the fields of an alert's entry; the end of an open one is where it is known to be open."""
+    ended_ms = alert.updated_ms if alert.ended_ms is None else alert.ended_ms
+    told: dict[str, object] = {
+        "status": alert.status,
+        "severity": alert.severity,
+        "kind": alert.kind or "",
+        "node": alert.node_id,
+        "started_ms": alert.started_ms,
+        "ended_ms": ended_ms,
+        "tags": f"{alert.severity},{alert.kind or 'unusual'},{alert.status}",
+        "summary": alert.summary,
+    }
+    return [str(part) for pair in told.items() for part in pair]
 
 
 class RedisAlerts:
@@ -58,6 +82,9 @@ class RedisAlerts:
                         pipeline.zadd(f"{prefix}{OPEN}", {alert.fingerprint: alert.started_ms})
                     else:
                         pipeline.zrem(f"{prefix}{OPEN}", alert.fingerprint)
+                    key, limits = f"{prefix}{history_key(alert)}", (MOST, str(self._config.ttl_s * 1000))
+                    told = (str(alert.updated_ms), alert.fingerprint, *limits, *_entry(alert))
+                    await pipeline.eval(RECORD_ALERT, 0, key, *told)
                 await pipeline.execute()
         except RedisError as error:
             raise SinkAwayError(str(error)) from error

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from detectors.alerts.state import Scope
+from schemas.errors import UNREADABLE
 from schemas.outputs import Alert
 
 __all__ = ["Decided", "Progress", "Row", "Waiting", "decode_row", "encode_row", "progress_key", "row_key"]
@@ -98,7 +99,7 @@ def decode_row(value: bytes) -> Row:
     """
     try:
         row: Row = _DECODER.decode(value)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ValueError(f"no row of the alerts' state: {error}") from error
     if row.v != ROW_VERSION:
         raise ValueError(f"a row of version {row.v}, this build reads {ROW_VERSION}")

@@ -235,6 +235,7 @@ class AlertService:
     def _heed(self, controls: Controls) -> None:
         """Take over levels and acknowledgements; one of a change that is not the newest makes no difference."""
         self._ledger.weigh(controls.levels())
+        self.metrics.told(controls.feedback())
         for one in controls.acknowledgements():
             if self._ledger.acknowledge(one.fingerprint, one.change):
                 log.info("acknowledged", alert=one.fingerprint, by=one.by, comment=one.comment)

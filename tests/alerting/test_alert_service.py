@@ -74,18 +74,41 @@ def test_what_was_aborted_raises_no_alert(stage: AlertStage, start: Start, send:
     assert {told.alert.cluster for told in reader.told} == {"etcd-b"}
 
 
+BROKEN = pytest.mark.parametrize("broken", [b"{", b'{"x": ' + b"[" * 5_000], ids=["cut", "too deep"])
+
+
+@BROKEN
 def test_a_record_that_is_no_anomaly_is_counted_and_passed_over(
-    stage: AlertStage, start: Start, send: Send, reader: AlertReader
+    stage: AlertStage, start: Start, send: Send, reader: AlertReader, broken: bytes
 ) -> None:
     service = start()
     producer = Producer({"bootstrap.servers": stage.kafka.bootstrap, "enable.idempotence": True})
     for partition in range(4):
-        producer.produce(stage.kafka.topics["anomalies"], b"{", b"k", partition)
+        producer.produce(stage.kafka.topics["anomalies"], broken, b"k", partition)
     producer.flush()
     send(*FAULT)
     wait_until(lambda: reader.told, "the alert")
     wait_until(
         lambda: sample(service, "vigil_alerts_anomalies_total", outcome="unreadable") == 4, "four unreadable records"
+    )
+
+
+@BROKEN
+def test_telemetry_and_words_of_people_that_cannot_be_read_stop_no_clock(
+    stage: AlertStage, start: Start, send: Send, broken: bytes
+) -> None:
+    service, telemetry = start(clock="telemetry"), Telemetry(stage)
+    send(*FAULT)
+    producer = Producer({"bootstrap.servers": stage.kafka.bootstrap})
+    producer.produce(stage.kafka.topics["alerts-controls"], broken, b"k")
+    producer.flush()
+    telemetry.publish(START_MS + 27_000)
+    telemetry.publish_raw(broken)
+    telemetry.score()
+    wait_until(
+        lambda: round(sample(service, "vigil_alerts_event_time_seconds") * 1000) == START_MS + 25_000,
+        "event time, two seconds behind telemetry",
+        timeout=60,
     )
 
 
@@ -127,7 +150,10 @@ class Telemetry:
         self._sent = dict.fromkeys(range(4), 0)
 
     def publish(self, at_ms: int, partition: int = 0) -> None:
-        self._producer.produce(self._topic, b'{"ts_ms":%d}' % at_ms, b"n0", partition)
+        self.publish_raw(b'{"ts_ms":%d}' % at_ms, partition)
+
+    def publish_raw(self, value: bytes, partition: int = 0) -> None:
+        self._producer.produce(self._topic, value, b"n0", partition)
         self._sent[partition] += 1
         assert self._producer.flush(30) == 0
 

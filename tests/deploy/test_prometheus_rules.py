@@ -11,7 +11,8 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from streams.alerting.metrics import AlertMetrics
-from streams.metrics import StateCollector, StreamState, WorkerMetrics, WorkerState
+from streams.gauges import StateCollector, StreamState, WorkerState
+from streams.metrics import WorkerMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYED = ROOT / "deploy" / "prometheus"

@@ -39,7 +39,8 @@ def verdict(node: str = "n1", second: int = 0, *, severity: str = "", score: flo
 def columns(nodes: int, second: int) -> VerdictColumns:
     at, names = np.full(nodes, START_MS + 1000 * second), [f"n{i}" for i in range(nodes)]
     about, nothing = About("consensus", "peak", 50.0, "peak-1"), [None] * nodes
-    return VerdictColumns(about, names, at, np.full(nodes, 10.0), nothing, nothing, {})
+    values = np.zeros((nodes, 0), np.float32)
+    return VerdictColumns(about, names, at, np.full(nodes, 10.0), nothing, nothing, {}, [""] * nodes, values)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Redis behind TLS with a user of its own: the command of docs/operations/security.md, run as it stands."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,14 +18,18 @@ from redis.exceptions import RedisError
 from redis_servers import free_port, secured_redis
 from rig import Rig, wait_until
 
+from benchmarks.dashboards.sources import substituted
 from streams import RedisConfig
 from streams.redis_client import redis_client
 from vigil.assembly import redis_config
 from vigil.configuration import load_configuration
+from vigil.dashboards.grafana import command
+from vigil.dashboards.scripts import NODES
 from vigil.doctor import Status, diagnose
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/operations/security.md"
 ADMIN = "admin-hunter2"
+PRESET = {"prefix": "vigil:"}
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     certificate = make_certificate(directory, "redis")
     (directory / "redis-ca.pem").write_bytes(certificate.file.read_bytes())
     (directory / "redis.password").write_text("vigil-hunter2\n")
-    [command] = re.findall(r"<!-- redis: begin -->\n```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (directory / "grafana.password").write_text("grafana-hunter2\n")
+    commands = re.findall(r"<!-- redis(?:-dashboards)?: begin -->\n```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(commands) == 2
     with secured_redis(directory, free_port(), certificate, ADMIN) as url:
         environment = {**os.environ, "REDIS_ADMIN": url, "REDISCLI_AUTH": ADMIN}
-        done = subprocess.run(
-            ["bash", "-ec", command], cwd=directory, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.stdout.strip() == "OK", done.stdout + done.stderr
+        for command in commands:
+            done = subprocess.run(
+                ["bash", "-ec", command], cwd=directory, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.stdout.strip() == "OK", done.stdout + done.stderr
         yield Server(url, directory)
 
 
@@ -100,6 +109,33 @@ def test_a_worker_keeps_its_view_with_the_rights_of_its_user_alone(server: Serve
 def test_the_user_can_do_nothing_else(server: Server, command: tuple[str, ...]) -> None:
     with redis_client(server.config()) as client, pytest.raises(RedisError, match=r"permission|can't access"):
         client.execute_command(*command)
+
+
+def test_grafanas_user_may_ask_all_that_dashboards_ask_and_write_nothing(server: Server, rig: Rig) -> None:
+    messages = fleet(2, range(40), faults={("n1", 39): 130.0})
+    rig.produce(messages)
+    with rig.running(redis=replace(server.config(), flush_interval_s=0.05)) as thread:
+        thread.wait_for_records(len(messages))
+        admin = server.admin()
+        wait_until(lambda: admin.hget("vigil:verdict:peak:n1", "ts_ms") == str(START_MS + 39_000), "the view")
+        admin.close()
+    ca = str(server.directory / "redis-ca.pem")
+    options = {"username": "grafana", "password": "grafana-hunter2", "ssl_ca_certs": ca, "decode_responses": True}
+    with Redis.from_url(server.url, **options) as client:
+        [worst, *_] = client.execute_command(
+            *shlex.split(substituted(command(NODES, "*", "*", "*", "peak", "5"), PRESET))
+        )
+        assert json.loads(worst)["node"] == "n1"
+        assert client.xrange("vigil:history:peak:n1")
+        for forbidden in (
+            ("EVAL_RO", "return redis.call('GET', 'other:key')", "0"),
+            ("EVAL", "return 1", "0"),
+            ("SET", "vigil:x", "1"),
+            ("GET", "other:key"),
+            ("KEYS", "*"),
+        ):
+            with pytest.raises(RedisError, match=r"permission|can't access"):
+                client.execute_command(*forbidden)
 
 
 def test_nobody_gets_in_without_tls_the_right_certificate_and_the_password(server: Server, tmp_path: Path) -> None:

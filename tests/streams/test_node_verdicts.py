@@ -21,7 +21,7 @@ def test_a_batch_is_reduced_to_the_newest_verdict_and_the_newest_anomaly_of_each
         decoded, topic="t", partitions=np.zeros(count, np.int32), offsets=np.arange(count, dtype=np.int64)
     )
     [verdicts] = outcome.verdicts
-    columns = verdict_columns("consensus", decoded, verdicts, outcome.anomalies)
+    columns = verdict_columns(CONSENSUS, decoded, verdicts, outcome.anomalies)
     assert len(columns) == len(verdicts.scores)
     found = {each.node: each for each in columns.newest()}
     assert set(found) == {"n0", "n1", "n2"}
@@ -31,7 +31,7 @@ def test_a_batch_is_reduced_to_the_newest_verdict_and_the_newest_anomaly_of_each
     assert found["n1"].anomaly is not None
     assert (found["n1"].anomaly.ts_ms, found["n1"].anomaly.severity) == (START_MS + 33_000, "critical")
     assert (found["n2"].severity, found["n2"].cluster) == ("info", "alpha")
-    assert found["n2"].about == About("consensus", "peak", 50.0, verdicts.model_version)
+    assert found["n2"].about == About("consensus", "peak", 50.0, verdicts.model_version, CONSENSUS.features)
 
 
 def verdict(at: int, anomaly: int | None, node: str = "n", score: float = 0.0) -> NodeVerdict:
@@ -74,6 +74,8 @@ def columns(history: History, first: int) -> VerdictColumns:
         [None] * len(history),
         [None] * len(history),
         anomalies,
+        ["lan"] * len(history),
+        np.zeros((len(history), 0), np.float32),
     )
 
 
@@ -110,6 +112,26 @@ def test_the_oldest_verdicts_come_first_so_that_they_are_forgotten_first() -> No
 
 def test_a_verdict_without_anomaly_says_nothing_of_one_on_the_wire() -> None:
     [row] = columns([(0, 1, None)], 0).rows()
-    assert msgspec.json.encode(row) == b'["n0",1,0.0,"",""]'
+    assert msgspec.json.encode(row) == b'["n0",1,0.0,"","","lan"]'
     [row] = columns([(0, 1, 1)], 0).rows()
-    assert row == ("n0", 1, 0.0, "", "", "info", NodeAnomaly(1, "0", 1.0, "info"))
+    assert row == ("n0", 1, 0.0, "", "", "lan", False, "info", NodeAnomaly(1, "0", 1.0, "info"))
+
+
+def test_each_verdict_has_its_own_step_and_tier_whatever_order_they_are_reduced_in() -> None:
+    messages = fleet(3, range(35), faults={("n1", 34): 130.0})
+    decoded = RecordCodec(CONSENSUS).decode([each.key for each in messages], [each.value for each in messages])
+    outcome = scorer().process(
+        decoded,
+        topic="t",
+        partitions=np.zeros(len(decoded), np.int32),
+        offsets=np.arange(len(decoded), dtype=np.int64),
+    )
+    [verdicts] = outcome.verdicts
+    newest = verdict_columns(CONSENSUS, decoded, verdicts, outcome.anomalies).newest()
+    place, p99 = list(newest.nodes).index("n1"), CONSENSUS.features.index("latency_p99")
+    assert newest.values[place, p99] == 130.0
+    assert set(newest.tiers) == {"lan"}
+    told = {row[0]: row[6:] for row in newest.rows()}
+    assert told["n0"] == (), "the step of a normal node is left out"
+    assert told["n1"][0][p99] == 130.0
+    assert all(len(row[6]) == len(CONSENSUS.features) for row in newest.rows(all_steps=True))

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
 from vigil.cli.app import COMMANDS, create_app
@@ -157,6 +158,33 @@ def test_the_doctor_names_what_is_missing_and_how_to_mend_it(servers: EmbeddedSe
     }
     assert checks["Redis"]["status"] == "warning"
     assert "redis.url" in checks["Redis"]["fix"]
+
+
+@pytest.mark.integration
+def test_the_doctor_looks_at_the_topics_of_alerts_their_partitions_and_what_must_be_compacted(
+    servers: EmbeddedServers,
+) -> None:
+    admin = AdminClient({"bootstrap.servers": servers.bootstrap})
+    new = [
+        NewTopic("d.anomalies", 4, 1),
+        NewTopic("d.state", 3, 1, config={"cleanup.policy": "compact"}),
+        NewTopic("d.alerts", 4, 1, config={"cleanup.policy": "delete"}),
+    ]
+    for future in admin.create_topics(new).values():
+        future.result(10)
+    names = {"topics.anomalies": "d.anomalies", "topics.alerts": "d.alerts", "alerts.state_topic": "d.state"}
+    given = [part for name, topic in names.items() for part in ("--set", f"{name}={topic}")]
+    given += ["--set", "alerts.controls_topic=d.nowhere"]
+    done = vigil("doctor", "--json", "--kafka", servers.bootstrap, "--redis", servers.redis_url, *given)
+    checks = [check for check in json.loads(done.stdout) if check["name"].startswith("topic d.")]
+    found = {(check["name"], check["status"]): check for check in checks}
+    assert found["topic d.anomalies", "ok"]["detail"] == "4 partitions"
+    assert "does not start" in found["topic d.state", "warning"]["detail"]
+    assert "delete d.state" in found["topic d.state", "warning"]["fix"]
+    assert found["topic d.nowhere", "warning"]["fix"] == "vigil topics create"
+    assert found["topic d.alerts", "ok"]["detail"] == "4 partitions"
+    assert "cleanup.policy is delete" in found["topic d.alerts", "warning"]["detail"]
+    assert "--entity-name d.alerts" in found["topic d.alerts", "warning"]["fix"]
 
 
 @pytest.mark.integration

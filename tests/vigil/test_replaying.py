@@ -123,3 +123,14 @@ def test_a_record_that_kafka_refuses_is_an_error(servers: EmbeddedServers) -> No
     publisher = Publisher(topic, {**properties(servers), "message.max.bytes": "2000"})
     with pytest.raises(ServiceError, match=f"Kafka refused a record for {topic}"), publisher:
         publisher.send(b"n", b"x" * 5000, node=b"n")
+
+
+def test_history_is_sent_at_once_and_the_rest_at_its_pace(servers: EmbeddedServers) -> None:
+    topic = make_topic(servers)
+    live_ms = RECORDS[-1][2] - 1_000
+    with Publisher(topic, properties(servers)) as publisher:
+        began = time.monotonic()
+        summary = replay(RECORDS, publisher, pace=Pace(2.0, live_ms))
+        seconds = time.monotonic() - began
+    assert summary.records == len(RECORDS)
+    assert 0.5 <= seconds < 20, "one second of event time at twice its pace, 58 before it at once"

@@ -19,10 +19,11 @@ def command(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Check everything a worker needs.
+    """Check everything a worker and the alert service need.
 
-    Looks at the settings, Kafka, the topics, Redis, the models and the extras, and says for each thing that is wrong
-    how to mend it. Exits with 1 when a worker could not run; warnings alone exit with 0.
+    Looks at the settings, Kafka, the topics (are they there, do partitions fit, is what must be kept compacted), Redis,
+    the models and the extras, and says for each thing that is wrong how to mend it. Exits with 1 when a worker could
+    not run; warnings alone exit with 0.
     """
     settings = configured(config, set_, kafka__bootstrap=kafka, redis__url=redis).settings
     checks: list[Check] = []

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -63,6 +64,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     speed: Annotated[str, typer.Option("--speed", help="Event seconds a second: 1, 20, ..., or max.")] = "1",
     forever: Annotated[bool, typer.Option("--forever", help="Begin again at the end, event time going on.")] = False,
+    history: Annotated[
+        float, typer.Option("--history", min=0, help="Minutes of event time before now that are sent at once, first.")
+    ] = 0.0,
     incidents: Annotated[
         bool, typer.Option("--incidents", help="Publish the reported incidents of node metrics first.")
     ] = False,
@@ -74,12 +78,15 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 ) -> None:
     """Publish or record a simulated fleet with labelled faults.
 
-    Without --out the records go to Kafka at the pace of --speed, event time beginning now. With --out they become a
-    recording, and the truth is written beside it: NAME.faults.json, and NAME.incidents.jsonl for node metrics.
+    Without --out the records go to Kafka at the pace of --speed, event time beginning now, or --history minutes ago so
+    that windows are full at once. With --out they become a recording, and the truth is written beside it:
+    NAME.faults.json, and NAME.incidents.jsonl for node metrics.
     """
     pace = parse_speed(speed)
     settings = configured(config, set_, kafka__bootstrap=kafka).settings
-    simulation = _simulate(kind, nodes, minutes or MINUTES[kind], FAULTS[kind] if faults is None else faults, seed)
+    now_ms = time.time_ns() // 1_000_000
+    start_ms, minutes = now_ms - round(history * 60_000), minutes or MINUTES[kind]
+    simulation = _simulate(kind, nodes, minutes, FAULTS[kind] if faults is None else faults, seed, start_ms)
     if out is not None:
         _record(out, simulation, json=json)
         return
@@ -93,6 +100,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         records = repeated(simulation.records, steps * STEP_MS[kind])
     with Publisher(topic, client_properties(broker, "producer")) as publisher, progress_bar(quiet=json) as bar:
         task = bar.add_task(f"simulating {kind}", total=None if forever else len(simulation), rate="")
+        pace = replace(pace, live_ms=now_ms)
         summary = replay(records, publisher, pace=pace, on_progress=lambda done: bar.update(task, completed=done))
     if json:
         print_json({"replay": summary, "faults": simulation.faults, "incidents": reported})
@@ -100,14 +108,13 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         note(f"{summary.records} records in {summary.seconds:.1f} s ({summary.records_per_second:,.0f}/s)")
 
 
-def _simulate(kind: Kind, nodes: int, minutes: float, rate: float, seed: int) -> Simulation:
+def _simulate(kind: Kind, nodes: int, minutes: float, rate: float, seed: int, start_ms: int) -> Simulation:
     steps = max(1, round(minutes * 60_000 / STEP_MS[kind]))
     if steps * nodes > MOST_RECORDS:
         raise InputError(
             f"{nodes} nodes for {minutes:g} minutes are {steps * nodes:,} records, more than {MOST_RECORDS:,}",
             hint="simulate less at once; --forever goes on by itself",
         )
-    start_ms = time.time_ns() // 1_000_000
     if kind is Kind.CONSENSUS:
         fleet = ConsensusFleet(clusters=max(1, round(nodes / MEAN_CLUSTER)))
         return simulate_consensus(fleet, steps, seed, start_ms, rate)
