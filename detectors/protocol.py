@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, Self, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +136,33 @@ class Foreseeing(Protocol):
 
         Args:
             windows: n flagged windows.
+            before: as for ``Detector.score``.
+        """
+        ...
+
+
+class Expected(NamedTuple):
+    """What was expected of windows, in the fields' units; NaN for fields that a detector does not measure.
+
+    Attributes:
+        low, high: float64 (n, window, F), the range in which a value is as usual.
+        usual: float64 (n, window, F), the middle of it.
+    """
+
+    low: Scores
+    usual: Scores
+    high: Scores
+
+
+@runtime_checkable
+class Expecting(Protocol):
+    """A detector that can also say of every step of a window what was expected there, as its contributions do."""
+
+    def expected(self, windows: WindowBatch, before: NodeState | None = None) -> Expected:
+        """Say what was expected of each step of each window.
+
+        Args:
+            windows: n windows.
             before: as for ``Detector.score``.
         """
         ...

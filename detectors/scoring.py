@@ -146,14 +146,15 @@ class StreamScorer:
             partitions: int32 (n,).
             offsets: int64 (n,), increasing within a partition; records that a restored window contains are passed over.
         """
-        appended = self._append(decoded, partitions, offsets)
+        appended = self.append(decoded, partitions, offsets)
         verdicts: list[Verdicts] = []
         found: list[tuple[int, int, Anomaly]] = []
         if self.silence is not None:
             last = len(self.detectors)
             found += [(each.record, last, self.silence.anomaly(each, topic)) for each in appended.silences]
         for order, (detector, part) in enumerate(zip(self.detectors, self._state_parts, strict=True)):
-            scores, flagged, reasons = self._run(detector, part, appended.windows, decoded.keys)
+            before = self._advance(detector, part, appended.windows, decoded.keys)
+            scores, flagged, reasons = _judged(detector, appended.windows, before)
             records = appended.windows.records
             verdicts.append(Verdicts(detector.name, detector.version, detector.threshold, records, scores, flagged))
             start, end = appended.windows.start_ms(), appended.windows.end_ms()
@@ -174,50 +175,46 @@ class StreamScorer:
             partitions: int32 (n,).
             offsets: int64 (n,), increasing within a partition; records that a restored window contains are passed over.
         """
-        appended = self._append(decoded, partitions, offsets)
-        for detector, part in zip(self.detectors, self._state_parts, strict=True):
-            if detector.state_width:
-                self._advance(cast("StatefulDetector", detector), part, appended.windows, decoded.keys)
+        appended = self.append(decoded, partitions, offsets)
+        self.advance(appended.windows, decoded.keys)
         return appended
 
-    def _append(self, decoded: Decoded, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> Appended:
+    def append(self, decoded: Decoded, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> Appended:
+        """Append records to the windows and leave the detectors' states as they are; arguments as for ``replay``."""
         labels = None
         if self.silence is not None:
             labels = list(map(self._labels.__getitem__, zip(decoded.clusters, decoded.regions, strict=True)))
         return self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows, offsets=offsets, labels=labels)
 
+    def advance(self, windows: WindowBatch, keys: Sequence[str]) -> list[NodeState | None]:
+        """Move the detectors' states over windows of the last ``append``, a node's all or none.
+
+        Args:
+            windows: n of them.
+            keys: of the records appended.
+
+        Returns:
+            By detector, float32 (n, state_width), the states before; ``None`` of a detector without state.
+        """
+        parts = zip(self.detectors, self._state_parts, strict=True)
+        return [self._advance(detector, part, windows, keys) for detector, part in parts]
+
     def drop_partition(self, partition: int) -> None:
         """Forget all nodes of a partition that now belongs to another worker."""
         self.store.drop_partition(partition)
 
-    def _run(
-        self, detector: Detector, part: slice, windows: WindowBatch, keys: Sequence[str]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, Explained]]:
-        """Score all windows: scores, float64 (n,), which are anomalous, bool (n,), and what explains those by index."""
-        before = None
-        if detector.state_width:
-            before = self._advance(cast("StatefulDetector", detector), part, windows, keys)
-        scores, flagged = np.zeros(len(windows), dtype=np.float64), np.zeros(len(windows), dtype=np.bool_)
-        for start in range(0, len(windows), MAX_WINDOWS):
-            index = np.arange(start, min(start + MAX_WINDOWS, len(windows)), dtype=np.int64)
-            some, states = windows.take(index), None if before is None else before[index]
-            scores[index] = detector.score(some, states)
-            flagged[index] = flag(detector, some, scores[index], states)
-        anomalous = np.flatnonzero(flagged)
-        if not len(anomalous):
-            return scores, flagged, {}
-        explained = _explain(detector, windows.take(anomalous), None if before is None else before[anomalous])
-        return scores, flagged, dict(zip(anomalous.tolist(), explained, strict=True))
-
-    def _advance(self, detector: StatefulDetector, part: slice, windows: WindowBatch, keys: Sequence[str]) -> NodeState:
+    def _advance(self, detector: Detector, part: slice, windows: WindowBatch, keys: Sequence[str]) -> NodeState | None:
         """Move the nodes' states in the store; a node without one gets what the detector begins with."""
+        if not detector.state_width:
+            return None
+        stateful = cast("StatefulDetector", detector)
         slots, first, node = np.unique(windows.slots, return_index=True, return_inverse=True)
         state = self.store.state[slots, part]
         fresh = np.flatnonzero(~state.any(axis=1))
         if len(fresh):
             # Not by slot: a node may have been forgotten again by the end of the batch.
-            state[fresh] = detector.prime([keys[record] for record in windows.records[first[fresh]].tolist()])
-        before = detector.advance(windows, state, node)
+            state[fresh] = stateful.prime([keys[record] for record in windows.records[first[fresh]].tolist()])
+        before = stateful.advance(windows, state, node)
         self.store.state[slots, part] = state
         return before
 
@@ -232,7 +229,25 @@ class _Labels(dict[Label, Label]):
         return label
 
 
-def _explain(detector: Detector, windows: WindowBatch, before: NodeState | None) -> list[Explained]:
+def _judged(
+    detector: Detector, windows: WindowBatch, before: NodeState | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, Explained]]:
+    """Score all windows: scores, float64 (n,), which are anomalous, bool (n,), and what explains those by index."""
+    scores, flagged = np.zeros(len(windows), dtype=np.float64), np.zeros(len(windows), dtype=np.bool_)
+    for start in range(0, len(windows), MAX_WINDOWS):
+        index = np.arange(start, min(start + MAX_WINDOWS, len(windows)), dtype=np.int64)
+        some, states = windows.take(index), None if before is None else before[index]
+        scores[index] = detector.score(some, states)
+        flagged[index] = flag(detector, some, scores[index], states)
+    anomalous = np.flatnonzero(flagged)
+    if not len(anomalous):
+        return scores, flagged, {}
+    reasons = explained(detector, windows.take(anomalous), None if before is None else before[anomalous])
+    return scores, flagged, dict(zip(anomalous.tolist(), reasons, strict=True))
+
+
+def explained(detector: Detector, windows: WindowBatch, before: NodeState | None) -> list[Explained]:
+    """Say of windows what an anomaly says beside its score; arguments as for ``Detector.score``."""
     contributions = detector.contributions(windows, before)
     kinds: Sequence[tuple[str | None, float | None]] = [(None, None)] * len(windows)
     if isinstance(detector, Classifier):

@@ -82,6 +82,17 @@ class WindowBatch:
         """Choose windows by position or mask; the timelines are shared, not copied."""
         return replace(self, ends=self.ends[index], records=self.records[index], slots=self.slots[index])
 
+    def detached(self) -> Self:
+        """Copy the windows out of the timelines that they share, each by itself: what is kept holds no other rows."""
+        places = (self.ends[:, None] + np.arange(1 - self.length, 1)).reshape(-1)
+        return replace(
+            self,
+            rows=self.rows[places],
+            ts_ms=self.ts_ms[places],
+            carried=self.carried[places],
+            ends=np.arange(1, len(self) + 1, dtype=np.int64) * self.length - 1,
+        )
+
     def with_rows(self, rows: NDArray[np.float32]) -> Self:
         """Give the same windows other values: float32 (R, G), row for row, for instance scaled ones.
 

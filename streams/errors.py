@@ -6,14 +6,18 @@ StreamsError
  +-- IncidentsError           the incident topic cannot be read
  +-- RebuildError             the view in Redis cannot be made again from Kafka
  +-- TopicUnreadableError     a topic is not there, may not be read, or was not read to its end in time
+ +-- AnomalyAmbiguousError    several anomalies begin with the digits that were given
+ +-- ReplayImpossibleError    the telemetry of an anomaly is not in Kafka any more, or is other telemetry
  +-- WorkerFatal              the worker must end (non-zero) and be started again by the orchestrator
       +-- DeadLetterLimit     too many records of a partition are unusable: stopped before they drain away
 """
 
 __all__ = [
+    "AnomalyAmbiguousError",
     "DeadLetterLimit",
     "IncidentsError",
     "RebuildError",
+    "ReplayImpossibleError",
     "StreamsConfigError",
     "StreamsError",
     "TopicUnreadableError",
@@ -44,6 +48,14 @@ class RebuildError(StreamsError):
 
 class TopicUnreadableError(StreamsError):
     """A topic is not there, may not be read, or was not read to its end in time: the message says which and why."""
+
+
+class AnomalyAmbiguousError(StreamsError):
+    """Several anomalies begin with the digits that were given: the message names some."""
+
+
+class ReplayImpossibleError(StreamsError):
+    """An anomaly's telemetry cannot be replayed: the message says what is missing."""
 
 
 class WorkerFatal(StreamsError):  # noqa: N818 -- it says what it does, as KafkaError.fatal() does

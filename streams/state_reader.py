@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from streams.patience import Patience
 from streams.state import EPOCH_HEADER, WORKER_HEADER, Saved, SavedPartition, sort_saved
 
-__all__ = ["open_writers", "read_state"]
+__all__ = ["open_writers", "read_state", "saved_in"]
 
 READ_SECONDS: Final = 0.02
 READ_MOST: Final = 10_000
@@ -54,6 +54,12 @@ def read_state(
                 if offset >= ends[number] or not _lacking(found, wanted[number]):
                     saved[number], stops[number] = found, offset
     return saved, stops
+
+
+def saved_in(message: Message) -> Saved | None:
+    """Return what a record of the state topic holds, ``None`` when it deletes what its key held."""
+    value, epoch = message.value(), _header(message, EPOCH_HEADER)
+    return None if value is None else Saved(int(epoch) if epoch.isdecimal() else 0, value)
 
 
 def open_writers(
@@ -111,9 +117,8 @@ def _lacking(found: Mapping[str, SavedPartition], topics: Collection[str]) -> bo
 
 
 def _keep(message: Message, records: dict[bytes, Saved]) -> None:
-    key, value = message.key() or b"", message.value()
-    if value is None:
+    key, saved = message.key() or b"", saved_in(message)
+    if saved is None:
         records.pop(key, None)
-        return
-    epoch = _header(message, EPOCH_HEADER)
-    records[key] = Saved(int(epoch) if epoch.isdecimal() else 0, value)
+    else:
+        records[key] = saved

@@ -28,11 +28,11 @@ def person(name: str | None) -> str:
     return name or getpass.getuser()
 
 
-def duration_ms(text: str) -> int:
-    """Read ``90s``, ``30m``, ``2h`` or ``1d``. Raises ``InputError``."""
+def duration_ms(text: str, option: str = "--for") -> int:
+    """Read ``90s``, ``30m``, ``2h`` or ``1d``, the value of an option. Raises ``InputError``."""
     found = re.fullmatch(r"(\d+)([smhd])", text.strip())
     if found is None or int(found[1]) == 0:
-        raise InputError(f"--for {text}: no duration", hint="give 90s, 30m, 2h or 1d")
+        raise InputError(f"{option} {text}: no duration", hint="give 90s, 30m, 2h or 1d")
     return int(found[1]) * UNITS[found[2]]
 
 

@@ -17,7 +17,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 )
 
 from detectors.artefacts import ArtefactError, Metadata, read_artefact, write_artefact
-from detectors.protocol import NodeState, Scores
+from detectors.protocol import Expected, NodeState, Scores
 from detectors.tiles import apply_tiled
 from features.batch import WindowBatch
 from features.scaling import RobustScaler
@@ -107,6 +107,17 @@ class AutoencoderDetector:
         for chosen in _chunks(len(windows)):
             found.extend(self._explain(windows.take(chosen)))
         return found
+
+    def expected(
+        self,
+        windows: WindowBatch,
+        before: NodeState | None = None,  # noqa: ARG002  (stateless)
+    ) -> Expected:
+        """Say what was expected of each step: its reconstruction, within the band; see ``Expecting.expected``."""
+        parameters, (_, centre) = self._parameters, self.reconstruct(windows)
+        usual = np.clip(self._scaler.inverse(centre), parameters.seen_low, parameters.seen_high)
+        low, high = self._band(centre)
+        return Expected(*(np.asarray(each, dtype=np.float64) for each in (low, usual, high)))
 
     def reconstruct(self, windows: WindowBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the scaled windows and their reconstruction, both float32 (n, window, F)."""

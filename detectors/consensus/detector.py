@@ -17,7 +17,7 @@ from detectors.consensus.movement import move
 from detectors.consensus.parts import TILE
 from detectors.consensus.reasons import ranked
 from detectors.consensus.views import LONGER
-from detectors.protocol import NodeState, Scores
+from detectors.protocol import Expected, NodeState, Scores
 from detectors.rounds import rounds
 from detectors.tiles import apply_tiled
 from features.batch import WindowBatch
@@ -146,11 +146,17 @@ class ConsensusDetector:
             return []
         shares = self.shares(windows, before)
         window, state = self._measured(windows, before)
-        location, scale = self.model.rule.split(state)
-        low, high = (self.model.restored(location + sign * BAND_SCALES * scale) for sign in (-1.0, 1.0))
+        low, _, high = self._band(state)
         values = self._telling(windows, np.abs(self.model.rule.relative(window, state)))
         names = [self.fields[int(column)] for column in self.model.columns]
         return [ranked(names, *row) for row in zip(shares, values, low, high, strict=True)]
+
+    def expected(self, windows: WindowBatch, before: NodeState | None = None) -> Expected:
+        """Say what was expected of each step: all are measured against one baseline; see ``Expecting.expected``."""
+        bands = self._band(self._given(before))
+        found = np.full((3, len(windows), self.window, len(self.fields)), np.nan)
+        found[..., self.model.columns] = np.stack(bands)[:, :, None, :]
+        return Expected(*found)
 
     def classify(self, windows: WindowBatch, before: NodeState | None = None) -> list[Named]:
         """Tell the class of each anomaly where its fields and its course allow it; see ``Classifier.classify``."""
@@ -185,6 +191,12 @@ class ConsensusDetector:
             return cls(model, metadata)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ArtefactError(directory, f"its parameters cannot be used ({error!r})"[:300], TRAIN_AGAIN) from error
+
+    def _band(self, state: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the lower end, the middle and the upper end of what is expected, float64 (n, F) each."""
+        location, scale = self.model.rule.split(state)
+        low, usual, high = (self.model.restored(location + side * BAND_SCALES * scale) for side in (-1.0, 0.0, 1.0))
+        return low, usual, high
 
     def _telling(self, windows: WindowBatch, strayed: Floats) -> NDArray[np.float32]:
         """Return the value that tells a person most, float32 (n, F).

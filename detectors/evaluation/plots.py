@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 PANELS: Final = 8  # nodes in a plot of scores
 MS_PER_MINUTE: Final = 60_000.0
-_DPI: Final = 120
+DPI: Final = 120
 _LOWEST: Final = 1e-3  # score that is drawn
 
 Draw: TypeAlias = Callable[[Any], Any]
@@ -31,12 +31,12 @@ def save_plots(plots: Sequence[tuple[str, Draw]], directory: Path, stem: str) ->
     Raises:
         ReportError: matplotlib is not installed.
     """
-    figure_class = _figure_class()
+    new = figure_class()
     directory.mkdir(parents=True, exist_ok=True)
     files = []
     for name, draw in plots:
         path = directory / f"{stem}-{name}.png"
-        draw(figure_class).savefig(path, dpi=_DPI, metadata={"Software": None})
+        draw(new).savefig(path, dpi=DPI, metadata={"Software": None})
         files.append(path)
     return files
 
@@ -59,8 +59,12 @@ def draw_scores(axis: Any, x: NDArray[np.float64], scores: NDArray[np.float64], 
     axis.axhline(threshold, color="tab:red", linewidth=0.8, linestyle="--")
 
 
-def _figure_class() -> Any:
-    """Import matplotlib's ``Figure``: drawn to files without pyplot, so that no window system is asked for."""
+def figure_class() -> Any:
+    """Import matplotlib's ``Figure``: drawn to files without pyplot, so that no window system is asked for.
+
+    Raises:
+        ReportError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - only a report needs it
     except ImportError as error:

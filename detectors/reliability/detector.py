@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.artefacts import ArtefactError, Metadata, read_artefact, write_artefact
-from detectors.protocol import NodeState, Scores
+from detectors.protocol import Expected, NodeState, Scores
 from detectors.reliability.decision import Decision
 from detectors.reliability.ensemble import Ensemble
 from detectors.reliability.features import MIN_WINDOW, FeaturePlan, deviations, window_features
@@ -150,15 +150,18 @@ class ReliabilityDetector:
         if not len(windows):
             return []
         by_field = self._shap_by_field(self.features(windows, before))
-        usual, scale = self.baseline.split(self._states(before))
-        low, high = usual - _USUAL_SCALES * scale, usual + _USUAL_SCALES * scale
-        # What is never negative is not expected to be.
-        low = np.where(usual >= 0.0, np.maximum(low, np.float32(0.0)), low)
+        low, usual, high = self._band(self._states(before))
         last = windows.last()
         return [
             self._explain(by_field[place], last[place], usual[place], (low[place], high[place]))
             for place in range(len(windows))
         ]
+
+    def expected(self, windows: WindowBatch, before: NodeState | None = None) -> Expected:
+        """Say what was expected of each step: one baseline is that of all; see ``Expecting.expected``."""
+        shape = (len(windows), self.window, len(self.fields))
+        bands = np.stack(self._band(self._states(before))).astype(np.float64)
+        return Expected(*(np.broadcast_to(each[:, None, :], shape) for each in bands))
 
     def save(self, directory: Path) -> None:
         """Write the artefact and take over its version. Raises ``ArtefactError`` when it cannot be written."""
@@ -174,6 +177,13 @@ class ReliabilityDetector:
         except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
             problem = f"its parameters cannot be used ({error})"[:300]
             raise ArtefactError(directory, problem, "train the detector again with this release") from error
+
+    def _band(self, states: NodeState) -> tuple[_Floats32, _Floats32, _Floats32]:
+        """Return the lower end, the middle and the upper end of what is expected, float32 (n, F) each."""
+        usual, scale = self.baseline.split(states)
+        low, high = usual - _USUAL_SCALES * scale, usual + _USUAL_SCALES * scale
+        # What is never negative is not expected to be.
+        return np.where(usual >= 0.0, np.maximum(low, np.float32(0.0)), low), usual, high
 
     def _states(self, before: NodeState | None) -> NodeState:
         if before is None:

@@ -51,6 +51,9 @@ COMMANDS = (
     Command("worker", "vigil.cli.worker", WORK, "Consume telemetry, score it, publish anomalies. Run one or many."),
     Command("alerts", "vigil.cli.alerts", WORK, "Make alerts of anomalies and tell who is on call.", group=True),
     Command("top", "vigil.cli.top", WORK, "Watch the fleet live: worst nodes, open alerts, rates, lag."),
+    Command(
+        "explain", "vigil.cli.explain", WORK, "Show why an anomaly was said: its window against what was expected."
+    ),
     Command("score", "vigil.cli.score", WORK, "Score a recording offline, by the worker's own code path."),
     Command("replay", "vigil.cli.replay", DATA, "Publish a recording to Kafka, in real time, faster or flat out."),
     Command("simulate", "vigil.cli.simulate", DATA, "Publish or record a simulated fleet with labelled faults."),
