@@ -5,6 +5,7 @@ costs most, the detectors, sees the one node alone.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -126,13 +127,23 @@ class NodeFollower:
         """Return a detector of the scorer by its name. Raises ``KeyError``."""
         return self.scorer.detectors[self._place(name)]
 
-    def judge(self, name: str, followed: Followed) -> Judged:
-        """Give a detector's verdict on a window, by the same code as a worker's. Raises ``KeyError``."""
+    def judge(self, name: str, chosen: Sequence[Followed]) -> list[Judged]:
+        """Give a detector's verdicts on some windows, at least one, by the same code as a worker's.
+
+        Raises:
+            KeyError: no detector has that name.
+        """
         place = self._place(name)
-        detector, before = self.scorer.detectors[place], followed.before[place]
-        scores = detector.score(followed.windows, before)
-        flagged = flag(detector, followed.windows, scores, before)
-        return Judged(float(scores[0]), bool(flagged[0]))
+        detector = self.scorer.detectors[place]
+        windows = WindowBatch.stack(
+            np.concatenate([each.windows.tensor() for each in chosen]),
+            np.stack([each.windows.ts_ms for each in chosen]),
+        )
+        states = [state for each in chosen if (state := each.before[place]) is not None]
+        before = np.concatenate(states) if states else None
+        scores = detector.score(windows, before)
+        flagged = flag(detector, windows, scores, before)
+        return [Judged(float(score), bool(each)) for score, each in zip(scores, flagged, strict=True)]
 
     def reasons(self, name: str, followed: Followed) -> Explained:
         """Say what an anomaly of this window says beside its score, whether or not it is one. Raises ``KeyError``."""

@@ -123,6 +123,16 @@ def decode(snapshots: Sequence[bytes], rules: WindowRules) -> tuple[Nodes, dict[
     return nodes, marks
 
 
+def newest_step(snapshot: bytes, rules: WindowRules) -> int:
+    """Return the largest event time of a step in a snapshot, milliseconds; 0 where it holds none.
+
+    Raises:
+        SnapshotError: as ``decode``.
+    """
+    nodes, _ = decode([snapshot], rules)
+    return int(nodes.stamps.max(initial=0)) >> 1
+
+
 def _digest(payload: bytes) -> bytes:
     return hashlib.blake2b(payload, digest_size=_DIGEST_BYTES).digest()
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from detectors.alerts.evidence import ratio
 from detectors.alerts.plane import scope_name
 from schemas.codec import decode_anomaly
@@ -20,6 +22,18 @@ STAGES_MS: Final = (HOUR_MS, 24 * HOUR_MS)
 """How far back is looked first: who asks at night asks about what was just said."""
 DIGITS: Final = 32
 READING: Final = "looking for the anomaly"
+
+
+class _Names(msgspec.Struct, gc=False):
+    """What names an anomaly and its alert: read of every record, the rest only of the one that is looked for."""
+
+    id: str
+    ts_ms: int
+    node_id: str
+    cluster: str | None = None
+
+
+_names: Final = msgspec.json.Decoder(_Names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +102,17 @@ class _Look:
     def at(self, value: bytes) -> None:
         self.records += 1
         try:
-            anomaly = decode_anomaly(value)
-        except RecordError:
+            named = _names.decode(value)
+            alert = alert_fingerprint(scope_name(named), named.ts_ms)
+            if named.id.startswith(self.name):
+                self.found[named.id] = decode_anomaly(value), False
+                self.certain = len(self.name) == DIGITS
+            elif alert.startswith(self.name):
+                anomaly, known = decode_anomaly(value), self.found.get(alert)
+                if known is None or ratio(known[0]) < ratio(anomaly):
+                    self.found[alert] = anomaly, True
+        except (RecordError, msgspec.DecodeError):
             self.unreadable += 1
-            return
-        if anomaly.id.startswith(self.name):
-            self.found[anomaly.id] = anomaly, False
-            self.certain = len(self.name) == DIGITS
-            return
-        alert = alert_fingerprint(scope_name(anomaly), anomaly.ts_ms)
-        if alert.startswith(self.name):
-            known = self.found.get(alert)
-            if known is None or ratio(known[0]) < ratio(anomaly):
-                self.found[alert] = anomaly, True
 
     def chosen(self) -> tuple[Anomaly | None, bool]:
         if len(self.found) > 1:

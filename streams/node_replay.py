@@ -145,6 +145,7 @@ def _put_back(
         kept_from=kept.start,
         offset=source.offset,
         before_ms=anomaly.window_start_ms - rhythm_ms,
+        rules=scorer.store.rules,
     )
     try:
         saved = state_before(reader, plan.state_topic, wanted, say)

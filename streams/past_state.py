@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from features.rules import WindowRules
+from features.snapshots import SnapshotError, newest_step
 from streams.spans import Reader, Say
 from streams.state import Progress, Saved, SavedPartition, node_key, progress_key
 from streams.state_reader import saved_in
@@ -28,8 +30,9 @@ class Wanted:
         node: key of the node.
         kept_from: first offset of the telemetry that Kafka still has: a replay cannot start before it.
         offset: of the record whose verdict is to be given again: the state must not contain it.
-        before_ms: event time that the partition should not have passed yet, so that verdicts on the steps from then on
-            are given as well; where no such state is left, the oldest is taken.
+        before_ms: event time before which the partition and the node's own steps in it should end, so that verdicts on
+            the steps from then on are given as well; where no such state is left, the oldest is taken.
+        rules: of the windows.
     """
 
     group: str
@@ -39,6 +42,7 @@ class Wanted:
     kept_from: int
     offset: int
     before_ms: int
+    rules: WindowRules
 
 
 @dataclass(slots=True)
@@ -47,7 +51,16 @@ class _Newest:
 
     wanted: Wanted
     node: Saved | None = None
+    early: bool = True
     chosen: SavedPartition | None = None
+
+    def snapshot(self, saved: Saved | None) -> None:
+        self.node, self.early = saved, True
+        if saved is not None:
+            try:
+                self.early = newest_step(saved.value, self.wanted.rules) < self.wanted.before_ms
+            except SnapshotError:  # said by whoever puts it back
+                self.early = False
 
     def progress(self, saved: Saved) -> None:
         try:
@@ -58,7 +71,7 @@ class _Newest:
         if progress.next > wanted.offset or progress.start < wanted.kept_from:
             return
         early = progress.watermark is None or progress.watermark.first_ms < wanted.before_ms
-        if early or self.chosen is None:
+        if (early and self.early) or self.chosen is None:
             self.chosen = SavedPartition(saved, {} if self.node is None else {wanted.node: self.node})
 
 
@@ -81,7 +94,7 @@ def state_before(reader: Reader, topic: str, wanted: Wanted, say: Say) -> SavedP
     for message in reader.read(topic, [reader.kept(topic, wanted.partition)], READING, say):
         key = message.key()
         if key == node:
-            newest.node = saved_in(message)
+            newest.snapshot(saved_in(message))
         elif key == progress and (saved := saved_in(message)) is not None:
             newest.progress(saved)
     return newest.chosen

@@ -1,7 +1,7 @@
 """Alerts of a whole fleet: puts anomalies in order of event time, whatever order they come in, and scopes apart."""
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -18,7 +18,21 @@ Order = tuple[int, int, float, str, str]
 Slots = dict[int, dict[str, Anomaly]]
 
 
-def scope_name(anomaly: Anomaly) -> str:
+class Placed(Protocol):
+    """Whatever says of which node it is, and of which cluster."""
+
+    @property
+    def node_id(self) -> str:
+        """Node id, or a link's key."""
+        ...
+
+    @property
+    def cluster(self) -> str | None:
+        """Cluster, where it has one."""
+        ...
+
+
+def scope_name(anomaly: Placed) -> str:
     """Name what an anomaly's alert is of: its cluster, or the node alone."""
     return f"node:{anomaly.node_id}" if anomaly.cluster is None else f"cluster:{anomaly.cluster}"
 

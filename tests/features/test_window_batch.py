@@ -46,6 +46,15 @@ def test_taking_windows_takes_their_steps_records_and_slots(index: list[int]) ->
     assert taken.rows is batch.rows
 
 
+def test_detached_windows_are_the_same_and_hold_no_other_rows() -> None:
+    alone = shared().take(np.array([1, 2])).detached()
+    assert alone.tensor().tolist() == [[[2, 3], [4, 5]], [[6, 7], [8, 9]]]
+    assert alone.carried.tolist() == [True, False, False, False]
+    assert (alone.start_ms().tolist(), alone.end_ms().tolist()) == ([101, 103], [102, 104])
+    assert alone.records.tolist() == [3, 7]
+    assert len(alone.rows) == 4
+
+
 def test_windows_are_taken_by_mask() -> None:
     assert shared().take(np.array([True, False, True])).records.tolist() == [0, 7]
 

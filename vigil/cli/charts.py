@@ -64,8 +64,7 @@ def chart(
     shown = slice(max(0, len(values) - WIDEST), None)
     values, unusual, low, high = values[shown], unusual[shown], low[shown], high[shown]
     scale = _Scale.of([*values, *low, *high, level])
-    width = max(1, WIDEST // max(1, len(values)))
-    width = min(width, 2)
+    width = 2 if 2 * len(values) <= WIDEST else 1
     rows = [[" "] * (width * len(values)) for _ in range(HEIGHT)]
     styles = [[""] * (width * len(values)) for _ in range(HEIGHT)]
     for i, (below, above) in enumerate(zip(low, high, strict=True)):
@@ -120,8 +119,8 @@ def _lines(
         line.rstrip()
         lines.append(line)
     columns = len(rows[0])
-    note = "  (logarithmic)" if scale.logarithmic else ""
+    note = " logarithmic " if scale.logarithmic else " "
     lines.append(Text(f"{'':>{LABEL}} {marks.corner}{marks.floor * (columns + 1)}", style="dim"))
-    gap = max(1, columns - len(ends[0]) - len(ends[1]))
-    lines.append(Text(f"{'':>{LABEL + 3}}{ends[0]}{' ' * gap}{ends[1]}{note}".rstrip(), style="dim"))
+    between = f"{note:^{max(0, columns - len(ends[0]) - len(ends[1]))}}"
+    lines.append(Text(f"{'':>{LABEL + 3}}{ends[0]}{between}{ends[1]}".rstrip(), style="dim"))
     return lines

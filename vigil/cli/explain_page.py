@@ -16,7 +16,13 @@ from vigil.explaining.figures import Explanation, FieldFigures, SilenceFigures, 
 
 __all__ = ["explanation_page"]
 
-STATUS: Final = {"equal": "green", "differs": "bold red", "another model": "yellow", "impossible": "yellow"}
+STATUS: Final = {
+    "equal": "green",
+    "approximate": "yellow",
+    "differs": "bold red",
+    "another model": "yellow",
+    "impossible": "yellow",
+}
 SHOWN_GAPS: Final = 30
 
 
@@ -31,7 +37,7 @@ def explanation_page(explained: Explanation, *, fields: int, marks: Marks) -> It
     yield _facts(explained)
     if explained.anomaly.contributions or explained.window is not None:
         yield from ("", _contributions(explained))
-    if explained.replay.status in {"differs", "another model"}:
+    if explained.replay.status in {"approximate", "differs", "another model"}:
         yield from ("", _verdicts(explained))
     if explained.silence is not None:
         yield from ("", *_silence_chart(explained.silence, marks))
@@ -110,7 +116,7 @@ def _contributions(explained: Explanation) -> Table:
         band = ""
         if one.expected_low is not None and one.expected_high is not None:
             band = f"{one.expected_low:.4g} to {one.expected_high:.4g}"
-        table.add_row(Text(one.feature), _number(one.value), band, _number(usual), way or "", f"{one.share:.0%}")
+        table.add_row(Text(one.feature), _number(one.value), band, _number(usual), way or "", _share(one.share))
     return table
 
 
@@ -146,7 +152,7 @@ def _score_chart(explained: Explanation, window: WindowFigures, marks: Marks) ->
 def _field_chart(field: FieldFigures, window: WindowFigures, marks: Marks) -> Iterator[RenderableType]:
     said = "made none of the score"
     if field.share > 0:
-        said = f"{field.share:.0%} of the score" + (f", {field.direction}" if field.direction else "")
+        said = f"{_share(field.share)} of the score" + (f", {field.direction}" if field.direction else "")
     yield Text.assemble((field.name, "bold"), f" {said}")
     out = [
         low is not None and high is not None and not low <= value <= high
@@ -184,11 +190,15 @@ def _ends(times: Sequence[int]) -> tuple[str, str]:
 
 
 def _first(contributions: Sequence[Contribution]) -> str:
-    return ", ".join(f"{each.feature} {each.share:.0%}" for each in contributions[:2])
+    return ", ".join(f"{each.feature} {_share(each.share)}" for each in contributions[:2])
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
+
+
+def _share(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "< 1%"
 
 
 def _clock(milliseconds: int) -> str:

@@ -13,10 +13,12 @@ __all__ = [
     "ReplayFigures",
     "SearchFigures",
     "SilenceFigures",
+    "Status",
     "WindowFigures",
 ]
 
 Numbers = list[float | None]
+Status = Literal["equal", "approximate", "differs", "another model", "impossible"]
 
 
 class SearchFigures(Struct, frozen=True):
@@ -41,7 +43,8 @@ class ReplayFigures(Struct, frozen=True):
     """The verdict that a model gives today on the same telemetry.
 
     Attributes:
-        status: "equal" to what was recorded; "differs", though by the same model; by "another model"; or "impossible".
+        status: "equal" to what was recorded; "approximate", because what the detector had learned before is missing;
+            "differs", though nothing is missing; by "another model"; or "impossible".
         reason: in words, what a person has to know of the status.
         model: where the model is from: "configured", "shipped", or the path that was given; ``None`` without replay.
         model_version: of it; the fields below are its verdict.
@@ -54,7 +57,7 @@ class ReplayFigures(Struct, frozen=True):
         seconds: how long it took.
     """
 
-    status: Literal["equal", "differs", "another model", "impossible"]
+    status: Status
     reason: str
     model: str | None = None
     model_version: str | None = None

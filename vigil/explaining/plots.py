@@ -53,7 +53,7 @@ def draw_explanation(explained: Explanation, path: Path, *, fields: int) -> None
         _draw_scores(axes[0], explained, window)
         for axis, field in zip(axes[1:], shown, strict=True):
             _draw_field(axis, field, window)
-        axes[-1].set_xlabel("seconds before the window's newest step")
+        axes[-1].set_xlabel("seconds from the window's newest step")
     elif silence is not None:
         _draw_silence(axes[0], silence)
     figure.savefig(path, dpi=DPI, format="png", metadata={"Software": None})

@@ -15,7 +15,7 @@ from detectors.scoring import severity
 from schemas.outputs import Anomaly, Contribution
 from streams.errors import ReplayImpossibleError
 from streams.node_replay import Replayed
-from vigil.explaining.figures import FieldFigures, Numbers, ReplayFigures, SilenceFigures, WindowFigures
+from vigil.explaining.figures import FieldFigures, Numbers, ReplayFigures, SilenceFigures, Status, WindowFigures
 from vigil.explaining.models import ChosenModel
 
 __all__ = ["silence_figures", "window_figures"]
@@ -33,11 +33,11 @@ def window_figures(anomaly: Anomaly, model: ChosenModel, replayed: Replayed) -> 
             f"the window cannot be filled: of {anomaly.node_id}'s steps before the anomaly Kafka keeps too few, from "
             f"offset {replayed.start} on"
         )
-    judged, reasons = follower.judge(anomaly.detector, followed), follower.reasons(anomaly.detector, followed)
+    [judged], reasons = follower.judge(anomaly.detector, [followed]), follower.reasons(anomaly.detector, followed)
     detector = follower.detector(anomaly.detector)
     same = math.isclose(judged.score, anomaly.score, rel_tol=EQUAL) and judged.flagged
     figures = ReplayFigures(
-        status=_status(model, same=same),
+        status=_status(model, replayed, same=same),
         reason=_reason(anomaly, model, replayed, same=same),
         model=model.place,
         model_version=model.version,
@@ -56,36 +56,39 @@ def window_figures(anomaly: Anomaly, model: ChosenModel, replayed: Replayed) -> 
     return figures, _window(follower, anomaly.detector, followed, reasons.contributions)
 
 
-def _status(model: ChosenModel, *, same: bool) -> Literal["equal", "differs", "another model"]:
-    return "another model" if not model.recorded else "equal" if same else "differs"
+def _status(model: ChosenModel, replayed: Replayed, *, same: bool) -> Status:
+    if not model.recorded:
+        return "another model"
+    if same:
+        return "equal"
+    return "approximate" if replayed.origin == "later" else "differs"
 
 
 def _reason(anomaly: Anomaly, model: ChosenModel, replayed: Replayed, *, same: bool) -> str:
-    """Say what a person has to know of a replay: by which model, and from where."""
+    """Say what a person has to know of a replay: by which model, from where, and why it is not what was recorded."""
     learned = f"{replayed.follower.learned:,} steps of {anomaly.node_id}"
     begun = {
-        "snapshot": "from a snapshot that a worker saved before it",
-        "beginning": "from the beginning of the partition",
-        "later": f"from offset {replayed.start:,} on, with {learned} to learn from",
+        "snapshot": "replayed from a snapshot that a worker saved before it",
+        "beginning": "replayed from the beginning of the partition",
+        "later": f"replayed from offset {replayed.start:,} on, {learned}",
     }[replayed.origin]
-    if not model.recorded:
-        return f"replayed {begun}" + (f"; {model.reason}" if model.reason else "")
-    if same:
-        return f"replayed {begun}: the same score"
+    if not model.recorded or same:
+        return "; ".join(each for each in (begun, model.reason) if each)
     why = {
-        "later": "what the detector had learned before is not in it; --warm-up reads more"
-        + (f" ({replayed.snapshot_refused})" if replayed.snapshot_refused else ""),
-        "beginning": "the worker may have started with empty windows since, or run with other settings",
-        "snapshot": "the worker ran with other settings, or on a processor that rounds otherwise",
+        "later": f"what was learned before is missing: {replayed.snapshot_refused or 'no snapshot was asked for'}; "
+        "--warm-up reads more",
+        "beginning": "not what was recorded: the worker began with empty windows later on, or has other settings",
+        "snapshot": "not what was recorded: the worker has other settings, or a processor that rounds otherwise",
     }[replayed.origin]
-    return f"replayed {begun}: not the score that was recorded; {why}"
+    return f"{begun}; {why}"
 
 
 def _window(
     follower: NodeFollower, name: str, followed: Followed, contributions: Sequence[Contribution]
 ) -> WindowFigures:
     batch = followed.windows
-    scored = {each.ts_ms: follower.judge(name, each) for each in follower.windows}
+    judged = follower.judge(name, follower.windows)
+    scored = {each.ts_ms: verdict for each, verdict in zip(follower.windows, judged, strict=True)}
     times, carried = batch.ts_ms.tolist(), batch.carried.tolist()
     verdicts = [None if gap else scored.get(at) for at, gap in zip(times, carried, strict=True)]
     fields, expected = follower.detector(name).fields, follower.expected(name, followed)
@@ -148,7 +151,7 @@ def silence_figures(anomaly: Anomaly, model: ChosenModel, replayed: Replayed) ->
     steps = [at for at, _ in follower.steps if at <= last_ms]
     gaps = [(after - before) / 1000 for before, after in pairwise(sorted(steps))]
     figures = ReplayFigures(
-        status=_status(model, same=same),
+        status=_status(model, replayed, same=same),
         reason=_reason(anomaly, model, replayed, same=same),
         model=model.place,
         model_version=model.version,
