@@ -123,3 +123,8 @@ def test_five_columns_of_a_recording_stream_with_the_verdicts_of_vigil_score(
     assert {each.contributions[0].feature for each in struck} == {"lag_ms"}
     assert len(struck) >= len(FAULTY)
     assert not rig.read("dead-letters")
+
+    last = max(struck, key=lambda each: each.ts_ms)
+    explained = json.loads(vigil("explain", last.id, "--json"))
+    assert (explained["replay"]["status"], explained["replay"]["score"]) == ("equal", last.score)
+    assert {each["name"] for each in explained["window"]["fields"]} == set(FIELDS)

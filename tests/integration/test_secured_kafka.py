@@ -1,5 +1,6 @@
 """Kafka behind TLS, passwords and an authorizer: the commands of docs/operations/security.md, run as they stand."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,9 +13,11 @@ import pytest
 from apache import LAUNCHER, ApacheKafka
 from certificates import Certificate, make_certificate
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from explaining import as_shipped
 from fleet_samples import Telemetry, fleet, offline, scorer, verdicts
 from rig import WorkerThread, wait_until
 
+from detectors.scoring import StreamScorer
 from schemas.codec import decode_anomaly
 from streams import KafkaConfig, Worker, WorkerConfig, admin_client
 from streams.errors import WorkerFatal
@@ -37,6 +40,7 @@ USERS = (
     "vigil-oncall",
     "vigil-reader",
     "vigil-rebuild",
+    "vigil-explain",
 )
 TELEMETRY, ANOMALIES = "dwcp.metrics.consensus", "dwcp.anomalies"
 JAAS = "org.apache.kafka.common.security.scram.ScramLoginModule required"
@@ -140,10 +144,10 @@ def grant(cluster: Cluster) -> None:
     assert "rror" not in done.stdout + done.stderr, done.stdout + done.stderr
 
 
-def work(cluster: Cluster, records: int) -> Worker:
+def work(cluster: Cluster, records: int, used: StreamScorer | None = None) -> Worker:
     """Run a worker with its own user until it has committed so many records, and stop it."""
     config = WorkerConfig(http_port=None, idle_s=0.1, statistics_s=0.2)
-    thread = WorkerThread(Worker([scorer()], config, cluster.config("vigil-worker")))
+    thread = WorkerThread(Worker([used or scorer()], config, cluster.config("vigil-worker")))
     try:
         thread.wait_for_records(records)
     finally:
@@ -236,6 +240,18 @@ def test_the_alert_service_works_with_its_rights_alone(cluster: Cluster) -> None
     assert service.returncode == 0, said
 
 
+def test_an_anomaly_is_explained_with_the_rights_to_read_alone(cluster: Cluster) -> None:
+    steps = range(300, 400)
+    publish(cluster, fleet(3, steps, faults={("n1", step): 130.0 for step in range(390, 396)}))
+    work(cluster, 300, as_shipped())
+    found = [decode_anomaly(value) for value in read(cluster, "vigil-reader", ANOMALIES, group="vigil-reader")]
+    anomaly = next(each for each in found if each.detector == "consensus")
+    done = cluster.vigil("vigil-explain", "explain", anomaly.id, "--json")
+    assert done.returncode == 0, done.stderr
+    replay = json.loads(done.stdout)["replay"]
+    assert (replay["status"], replay["score"]) == ("equal", anomaly.score)
+
+
 @pytest.mark.parametrize(
     ("user", "topic"),
     [
@@ -249,6 +265,7 @@ def test_the_alert_service_works_with_its_rights_alone(cluster: Cluster) -> None
         ("vigil-oncall", "dwcp.alerts"),
         ("vigil-topics", ANOMALIES),
         ("vigil-rebuild", "dwcp.dead-letters"),
+        ("vigil-explain", "dwcp.dead-letters"),
     ],
 )
 def test_nobody_reads_what_is_not_theirs(cluster: Cluster, user: str, topic: str) -> None:
@@ -268,6 +285,7 @@ def test_nobody_reads_what_is_not_theirs(cluster: Cluster, user: str, topic: str
         ("vigil-oncall", "dwcp.alerts"),
         ("vigil-topics", TELEMETRY),
         ("vigil-rebuild", "vigil.state"),
+        ("vigil-explain", "vigil.state"),
     ],
 )
 def test_nobody_writes_what_is_not_theirs(cluster: Cluster, user: str, topic: str) -> None:
