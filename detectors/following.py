@@ -76,7 +76,14 @@ class NodeFollower:
     """
 
     def __init__(
-        self, scorer: StreamScorer, partition: int, node: str, *, keep: int, until_ms: int | None = None
+        self,
+        scorer: StreamScorer,
+        partition: int,
+        node: str,
+        *,
+        keep: int,
+        until_ms: int | None = None,
+        seed: NodeState | None = None,
     ) -> None:
         """Follow a node.
 
@@ -86,10 +93,12 @@ class NodeFollower:
             node: its key.
             keep: windows to keep.
             until_ms: event time up to which steps are kept in ``steps``; ``None`` for all.
+            seed: float32 (width of the store's states,), the states that the node begins with, where the store has
+                none of it; as the detectors begin when ``None``.
         """
         self.scorer = scorer
         self.partition, self.node = partition, node
-        self._until_ms = until_ms
+        self._until_ms, self._seed = until_ms, seed
         self.windows: deque[Followed] = deque(maxlen=keep)
         self.steps: deque[tuple[int, int]] = deque(maxlen=STEPS_KEPT)
         self.learned = 0
@@ -117,6 +126,7 @@ class NodeFollower:
         self.returns += [int(decoded.ts_ms[record]) for record, _ in appended.returned if mine[record]]
         windows = appended.windows.take(mine[appended.windows.records])
         if len(windows):
+            self._begin(int(windows.slots[0]))
             self._keep(windows, self.scorer.advance(windows, decoded.keys), offsets)
 
     def window_at(self, offset: int) -> Followed | None:
@@ -162,6 +172,11 @@ class NodeFollower:
         if name not in names:
             raise KeyError(name)
         return names.index(name)
+
+    def _begin(self, slot: int) -> None:
+        """Give the node its seed, once."""
+        if self._seed is not None and not self.learned and not self.scorer.store.state[slot].any():
+            self.scorer.store.state[slot] = self._seed
 
     def _keep(self, windows: WindowBatch, before: list[NodeState | None], offsets: NDArray[np.int64]) -> None:
         self.learned += len(windows)

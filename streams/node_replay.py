@@ -1,8 +1,8 @@
 """Replays a node's telemetry up to an anomaly, through the windows and detectors of a worker, without publishing.
 
 Where the replay starts decides whether its score is the worker's to the bit. From a snapshot that a worker saved, or
-from the very beginning of the partition, it is; from a place in between, windows are the same and what a detector
-learned before that place is missing.
+from the very beginning of the partition, it is. From a place in between windows are the same; what a detector had
+learned of the node is taken from a later snapshot, or learned from what is read.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,15 +12,17 @@ from typing import Final, Literal, NamedTuple
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from detectors.following import NodeFollower
+from detectors.protocol import NodeState
 from detectors.scoring import StreamScorer
 from schemas.codec import RecordCodec
 from schemas.outputs import Anomaly
 from streams.changelog import Changelog
 from streams.config import StateConfig
 from streams.errors import ReplayImpossibleError, TopicUnreadableError
-from streams.past_state import Wanted, state_before
+from streams.past_state import States, Wanted, past_states
 from streams.records import by_topic
 from streams.spans import Reader, Say, Span
+from streams.state import SavedPartition
 
 __all__ = ["Origin", "ReplayPlan", "Replayed", "is_silence", "replay_node"]
 
@@ -28,7 +30,12 @@ CHUNK: Final = 5_000  # records decoded at once
 AFTER_SILENCE: Final = 1_000_000  # records looked at behind a silence for the node's return
 TELEMETRY: Final = "replaying telemetry"
 
-Origin = Literal["snapshot", "beginning", "later"]
+WARM_UP_STEPS: Final = 3_600  # to learn from where no snapshot is left
+SEEDED_STEPS: Final = 120  # for the windows alone: steps of thirty, gaps, and Kafka's clock that is not the records'
+SHORT_LOG: Final = 200_000  # records; a partition that began so lately is read from its beginning
+ANY_OFFSET: Final = 2**62
+
+Origin = Literal["snapshot", "beginning", "seeded", "later"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,9 @@ class ReplayPlan:
     Attributes:
         group: consumer group of the workers, whose state it is.
         state_topic: where snapshots are; ``None`` to do without.
-        warm_up_ms: how much telemetry to read before the anomaly where there is no snapshot, by Kafka's clock; ``None``
-            for all that is kept.
+        warm_up_ms: how much telemetry to learn from before the anomaly where no snapshot from before it is left, by
+            Kafka's clock; ``None`` to read as much as helps: all of a short partition, else ``WARM_UP_STEPS``, or few
+            where a later snapshot has what was learned.
         max_bytes: larger records are dead letters, as in the worker.
     """
 
@@ -54,7 +62,8 @@ class Replayed(NamedTuple):
 
     Attributes:
         follower: the node's windows, up to the anomaly's.
-        origin: where the replay started: at a snapshot, at the beginning of the partition, or at a later place.
+        origin: where the replay started: at a snapshot, at the beginning of the partition, or at a later place, there
+            with the states of a later snapshot ("seeded") or without any.
         start: first offset that was read.
         records: that were read.
         snapshot_refused: why a snapshot was not used, "" where one was, or none was there.
@@ -65,6 +74,27 @@ class Replayed(NamedTuple):
     start: int
     records: int
     snapshot_refused: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One replay: what is read with, what is replayed, and what Kafka still has of its partition."""
+
+    reader: Reader
+    scorer: StreamScorer
+    anomaly: Anomaly
+    plan: ReplayPlan
+    say: Say
+    kept: Span
+
+
+class _Beginning(NamedTuple):
+    """Where a replay starts, and what the node's detector states begin with, ``None`` for as they always do."""
+
+    origin: Origin
+    start: int
+    refused: str
+    seed: NodeState | None = None
 
 
 def replay_node(reader: Reader, scorer: StreamScorer, anomaly: Anomaly, plan: ReplayPlan, say: Say) -> Replayed:
@@ -85,16 +115,10 @@ def replay_node(reader: Reader, scorer: StreamScorer, anomaly: Anomaly, plan: Re
     if source.partition not in reader.partitions(source.topic):
         raise ReplayImpossibleError(f"topic {source.topic} has no partition {source.partition} any more")
     kept = reader.kept(source.topic, source.partition)
+    job = _Job(reader, scorer, anomaly, plan, say, kept)
     codec = RecordCodec(scorer.stream, max_bytes=plan.max_bytes)
     message = _source_record(reader, anomaly, kept, codec)
-    changelog = Changelog(
-        source.topic, scorer, group=plan.group, topic=plan.state_topic or "", config=StateConfig(enabled=False)
-    )
-    start, refused = _put_back(reader, changelog, scorer, anomaly, kept, plan, say)
-    origin: Origin = "snapshot"
-    if start is None:
-        start = _warm_start(reader, anomaly, message, kept, plan)
-        origin = "beginning" if start == 0 else "later"
+    begun = _beginning(job, message)
     silent = is_silence(scorer, anomaly)
     follower = NodeFollower(
         scorer,
@@ -102,11 +126,12 @@ def replay_node(reader: Reader, scorer: StreamScorer, anomaly: Anomaly, plan: Re
         anomaly.node_id,
         keep=scorer.detectors[0].window,
         until_ms=anomaly.window_start_ms if silent else None,
+        seed=begun.seed,
     )
     end = kept.end if silent else source.offset + 1
-    messages = reader.read(source.topic, [Span(source.partition, start, end)], TELEMETRY, say)
+    messages = reader.read(source.topic, [Span(source.partition, begun.start, end)], TELEMETRY, say)
     records = _follow(messages, follower, codec, _is_over(anomaly, follower) if silent else lambda _: False)
-    return Replayed(follower, origin, start, records, refused)
+    return Replayed(follower, begun.origin, begun.start, records, begun.refused)
 
 
 def is_silence(scorer: StreamScorer, anomaly: Anomaly) -> bool:
@@ -129,44 +154,72 @@ def _source_record(reader: Reader, anomaly: Anomaly, kept: Span, codec: RecordCo
     return found[0]
 
 
-def _put_back(
-    reader: Reader, changelog: Changelog, scorer: StreamScorer, anomaly: Anomaly, kept: Span, plan: ReplayPlan, say: Say
-) -> tuple[int | None, str]:
-    """Put back a snapshot from before the window; return where to read on, or ``None`` and why there is none."""
+def _beginning(job: _Job, message: Message) -> _Beginning:
+    """Choose where to start: at a snapshot, at the beginning, with a later snapshot's states, or anywhere."""
+    plan, source, scorer = job.plan, job.anomaly.source, job.scorer
+    states, refused = _states(job)
+    changelog = Changelog(
+        source.topic, scorer, group=plan.group, topic=plan.state_topic or "", config=StateConfig(enabled=False)
+    )
+    if states.before is not None:
+        restored = changelog.restore(source.partition, states.before, source.offset)
+        if restored.start is not None and not restored.refused:
+            return _Beginning("snapshot", restored.start, "")
+        scorer.drop_partition(source.partition)
+        refused = f"the snapshot cannot be used: {restored.cold or 'it is damaged'}"
+    if job.kept.start == 0 and source.offset < SHORT_LOG and plan.warm_up_ms is None:
+        return _Beginning("beginning", 0, refused)
+    seed = None
+    if states.now is not None and plan.warm_up_ms is None:
+        seed = _seed(job, changelog, states.now)
+    steps = WARM_UP_STEPS if seed is None else SEEDED_STEPS
+    start = _start(job, message, steps * scorer.step_ms if plan.warm_up_ms is None else plan.warm_up_ms)
+    return _Beginning("beginning" if start == 0 else "later" if seed is None else "seeded", start, refused, seed)
+
+
+def _states(job: _Job) -> tuple[States, str]:
+    """Return what the state topic has of the node, and why nothing of before the anomaly, "" where it has that."""
+    plan, anomaly, scorer = job.plan, job.anomaly, job.scorer
     if plan.state_topic is None:
-        return None, ""
-    source = anomaly.source
+        return States(None, None), "workers save none by these settings (state.enabled)"
     rhythm_ms = scorer.detectors[0].window * scorer.step_ms if is_silence(scorer, anomaly) else 0
     wanted = Wanted(
         group=plan.group,
-        topic=source.topic,
-        partition=source.partition,
+        topic=anomaly.source.topic,
+        partition=anomaly.source.partition,
         node=anomaly.node_id,
-        kept_from=kept.start,
-        offset=source.offset,
+        kept_from=job.kept.start,
+        offset=anomaly.source.offset,
         before_ms=anomaly.window_start_ms - rhythm_ms,
         rules=scorer.store.rules,
     )
     try:
-        saved = state_before(reader, plan.state_topic, wanted, say)
+        states = past_states(job.reader, plan.state_topic, wanted, job.say)
     except TopicUnreadableError as error:
-        return None, str(error)
-    if saved is None:
-        return None, f"{plan.state_topic} has no snapshot from before the anomaly any more"
-    restored = changelog.restore(source.partition, saved, source.offset)
-    if restored.start is None or restored.refused:
-        scorer.drop_partition(source.partition)
-        return None, f"the snapshot cannot be used: {restored.cold or 'it is damaged'}"
-    return restored.start, ""
+        return States(None, None), str(error)
+    if states.before is None:
+        return states, f"{plan.state_topic} has no snapshot from before the anomaly any more"
+    return states, ""
 
 
-def _warm_start(reader: Reader, anomaly: Anomaly, message: Message, kept: Span, plan: ReplayPlan) -> int:
-    """Return the offset from which to read where there is no snapshot."""
+def _seed(job: _Job, changelog: Changelog, now: SavedPartition) -> NodeState | None:
+    """Return the detector states of a later snapshot, float32 (state_width,); the scorer is left empty."""
+    store, number = job.scorer.store, job.anomaly.source.partition
+    changelog.restore(number, now, ANY_OFFSET)
+    slot = store.slot_of(number, job.anomaly.node_id)
+    seed = None if slot is None else store.state[slot].copy()
+    job.scorer.drop_partition(number)
+    return seed
+
+
+def _start(job: _Job, message: Message, back_ms: int) -> int:
+    """Return the offset from which to read, so long before the anomaly's record by Kafka's clock."""
     kind, at_ms = message.timestamp()
-    if plan.warm_up_ms is None or kind == TIMESTAMP_NOT_AVAILABLE:
-        return kept.start
-    found = reader.since(anomaly.source.topic, int(at_ms) - plan.warm_up_ms, [anomaly.source.partition])
-    return max(kept.start, min([span.start for span in found] + [anomaly.source.offset]))
+    if kind == TIMESTAMP_NOT_AVAILABLE:
+        return job.kept.start
+    source = job.anomaly.source
+    found = job.reader.since(source.topic, int(at_ms) - back_ms, [source.partition])
+    return max(job.kept.start, min([span.start for span in found] + [source.offset]))
 
 
 def _is_over(anomaly: Anomaly, follower: NodeFollower) -> Callable[[int], bool]:

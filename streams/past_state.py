@@ -6,6 +6,7 @@ back (docs/operations/recovery.md).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,7 +16,7 @@ from streams.spans import Reader, Say
 from streams.state import Progress, Saved, SavedPartition, node_key, progress_key
 from streams.state_reader import saved_in
 
-__all__ = ["Wanted", "state_before"]
+__all__ = ["States", "Wanted", "past_states"]
 
 READING = "reading the state topic"
 
@@ -45,6 +46,18 @@ class Wanted:
     rules: WindowRules
 
 
+class States(NamedTuple):
+    """What the state topic has of a node; each is ``None`` where there is none.
+
+    Attributes:
+        before: newest one that is wanted.
+        now: newest one of all.
+    """
+
+    before: SavedPartition | None
+    now: SavedPartition | None
+
+
 @dataclass(slots=True)
 class _Newest:
     """The node's newest snapshot so far, and what was chosen."""
@@ -53,6 +66,7 @@ class _Newest:
     node: Saved | None = None
     early: bool = True
     chosen: SavedPartition | None = None
+    now: SavedPartition | None = None
 
     def snapshot(self, saved: Saved | None) -> None:
         self.node, self.early = saved, True
@@ -68,15 +82,17 @@ class _Newest:
         except msgspec.DecodeError:
             return
         wanted = self.wanted
+        whole = SavedPartition(saved, {} if self.node is None else {wanted.node: self.node})
+        self.now = None if self.node is None else whole
         if progress.next > wanted.offset or progress.start < wanted.kept_from:
             return
         early = progress.watermark is None or progress.watermark.first_ms < wanted.before_ms
         if (early and self.early) or self.chosen is None:
-            self.chosen = SavedPartition(saved, {} if self.node is None else {wanted.node: self.node})
+            self.chosen = whole
 
 
-def state_before(reader: Reader, topic: str, wanted: Wanted, say: Say) -> SavedPartition | None:
-    """Return the newest state that is wanted, ``None`` when the topic has none from before the offset.
+def past_states(reader: Reader, topic: str, wanted: Wanted, say: Say) -> States:
+    """Return the newest state that is wanted, and the newest of all.
 
     Args:
         reader: of committed records.
@@ -88,7 +104,7 @@ def state_before(reader: Reader, topic: str, wanted: Wanted, say: Say) -> SavedP
         TopicUnreadableError: the topic is not there, or cannot be read.
     """
     if wanted.partition not in reader.partitions(topic):
-        return None
+        return States(None, None)
     newest = _Newest(wanted)
     node, progress = node_key(wanted.group, wanted.topic, wanted.node), progress_key(wanted.group, wanted.topic)
     for message in reader.read(topic, [reader.kept(topic, wanted.partition)], READING, say):
@@ -97,4 +113,4 @@ def state_before(reader: Reader, topic: str, wanted: Wanted, say: Say) -> SavedP
             newest.snapshot(saved_in(message))
         elif key == progress and (saved := saved_in(message)) is not None:
             newest.progress(saved)
-    return newest.chosen
+    return States(newest.chosen, newest.now)

@@ -57,7 +57,7 @@ def explain(rig: Rig, name: str, *more: str, stream: str = "consensus", expect: 
     said, before = StringIO(), sys.stdout
     sys.stdout = said
     try:
-        status = run(["explain", name, "--json", *more, *settings(rig, stream)])
+        status = run(["explain", name, "--json", *settings(rig, stream), *more])
     finally:
         sys.stdout = before
     assert status == expect, said.getvalue()
@@ -70,7 +70,7 @@ def page(rig: Rig, name: str, monkeypatch: pytest.MonkeyPatch, *more: str, strea
     said = StringIO()
     monkeypatch.setattr(stdout, "_width", 80)
     monkeypatch.setattr(stdout, "_file", said)
-    run(["explain", name, *more, *settings(rig, stream)])
+    run(["explain", name, *settings(rig, stream), *more])
     return said.getvalue().splitlines()
 
 

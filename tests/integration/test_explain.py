@@ -8,14 +8,15 @@ import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from explaining import as_shipped, by_detector, explain, page, stricter, work
-from fleet_samples import Telemetry, consensus, message
+from fleet_samples import START_MS, Telemetry, consensus, message
 from rig import PARTITIONS, Rig, lively_fleet
 
 from detectors.catalogue import load_detectors
 from schemas.codec import encode
 from schemas.outputs import Anomaly, alert_fingerprint
 from schemas.streams import CONSENSUS, NODE
-from streams import StateConfig
+from schemas.topics import STATE
+from streams import StateConfig, ensure_topics
 from streams.errors import AnomalyAmbiguousError
 from vigil.cli.app import create_app
 from vigil.errors import InputError
@@ -47,6 +48,18 @@ def expire(rig: Rig, before: dict[int, int]) -> None:
     admin = rig.admin
     for future in admin.delete_records(wanted).values():
         future.result(20)
+
+
+def compacted(rig: Rig) -> str:
+    """Copy what compaction leaves of the state topic, the newest record of each key, to a topic of its own."""
+    name = f"{rig.name}.compacted"
+    ensure_topics(rig.admin, [msgspec.structs.replace(STATE, name=name, partitions=PARTITIONS)], replication=1)
+    newest = {(each.partition(), each.key()): each for each in rig.read("state")}
+    producer = Producer({"bootstrap.servers": rig.bootstrap, "enable.idempotence": True})
+    for each in sorted(newest.values(), key=lambda one: one.offset() or 0):
+        producer.produce(name, each.value(), each.key(), each.partition() or 0, headers=each.headers())
+    assert producer.flush(20) == 0
+    return name
 
 
 def test_the_replayed_score_is_the_published_one_and_the_window_ends_with_its_record(told: Rig) -> None:
@@ -178,6 +191,25 @@ def test_after_a_restart_the_replay_starts_from_a_snapshot_and_gives_the_same_sc
     lost = explain(rig, anomaly.id, "--set", "state.enabled=false")["replay"]
     assert (lost["status"], lost["origin"]) == ("approximate", "later")
     assert "--warm-up" in lost["reason"]
+
+
+def test_where_only_later_snapshots_are_left_the_detector_knows_what_it_knows_by_now(rig: Rig) -> None:
+    messages = lively_fleet(4, STEPS)
+    rig.produce(messages)
+    work(rig, len(messages))
+    told = by_detector(rig, "consensus")
+    middle = START_MS + 500 * STEPS
+    anomaly = next(each for each in reversed(told) if each.ts_ms < middle)
+    left = ("--set", f"state.topic={compacted(rig)}")
+    whole = explain(rig, anomaly.id, *left)["replay"]
+    assert (whole["status"], whole["origin"]) == ("equal", "beginning")
+    expire(rig, {anomaly.source.partition: 5})
+    seen = explain(rig, anomaly.id, *left)["replay"]
+    assert (seen["status"], seen["origin"], seen["flagged"]) == ("approximate", "seeded", True)
+    assert "no snapshot from before the anomaly any more" in seen["reason"]
+    learned = explain(rig, anomaly.id, "--warm-up", "all", *left)["replay"]
+    assert learned["origin"] == "later"
+    assert seen["score"] != learned["score"] != anomaly.score
 
 
 def test_telemetry_that_expired_is_said_and_what_was_recorded_is_shown(

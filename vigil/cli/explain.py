@@ -44,7 +44,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         typer.Option(
             "--warm-up",
             metavar="DURATION|all",
-            help="Telemetry to read before it where no snapshot is left; 3,600 steps otherwise.",
+            help="Telemetry to learn from where no snapshot from before it is left.",
         ),
     ] = None,
     json: JsonOption = False,

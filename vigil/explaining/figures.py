@@ -43,15 +43,16 @@ class ReplayFigures(Struct, frozen=True):
     """The verdict that a model gives today on the same telemetry.
 
     Attributes:
-        status: "equal" to what was recorded; "approximate", because what the detector had learned before is missing;
-            "differs", though nothing is missing; by "another model"; or "impossible".
+        status: "equal" to what was recorded; "approximate", because what the detector had learned until then is not
+            known; "differs", though it is; by "another model"; or "impossible".
         reason: in words, what a person has to know of the status.
         model: where the model is from: "configured", "shipped", or the path that was given; ``None`` without replay.
         model_version: of it; the fields below are its verdict.
         score, threshold, flagged: an anomaly has a score above the threshold that the detector's second look bears out.
         severity: ``None`` where it is no anomaly.
         kind, confidence, expected_in_minutes, contributions: as in an anomaly.
-        origin: where the replay started: at a "snapshot" of a worker, at the "beginning" of the partition, or "later".
+        origin: where the replay started: at a "snapshot" of a worker, at the "beginning" of the partition, or later:
+            "seeded" with what a later snapshot says the detector learned, or "later" without.
         records: of telemetry that were read.
         learned_steps: steps of the node that the detector learned from on the way.
         seconds: how long it took.

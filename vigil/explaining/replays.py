@@ -61,7 +61,7 @@ def _status(model: ChosenModel, replayed: Replayed, *, same: bool) -> Status:
         return "another model"
     if same:
         return "equal"
-    return "approximate" if replayed.origin == "later" else "differs"
+    return "approximate" if replayed.origin in {"seeded", "later"} else "differs"
 
 
 def _reason(anomaly: Anomaly, model: ChosenModel, replayed: Replayed, *, same: bool) -> str:
@@ -70,13 +70,14 @@ def _reason(anomaly: Anomaly, model: ChosenModel, replayed: Replayed, *, same: b
     begun = {
         "snapshot": "replayed from a snapshot that a worker saved before it",
         "beginning": "replayed from the beginning of the partition",
+        "seeded": "replayed with what the detector knows of the node by now",
         "later": f"replayed from offset {replayed.start:,} on, {learned}",
     }[replayed.origin]
     if not model.recorded or same:
         return "; ".join(each for each in (begun, model.reason) if each)
     why = {
-        "later": f"what was learned before is missing: {replayed.snapshot_refused or 'no snapshot was asked for'}; "
-        "--warm-up reads more",
+        "seeded": f"that was not quite so then: {replayed.snapshot_refused}",
+        "later": f"what was learned before is missing: {replayed.snapshot_refused}; --warm-up reads more",
         "beginning": "not what was recorded: the worker began with empty windows later on, or has other settings",
         "snapshot": "not what was recorded: the worker has other settings, or a processor that rounds otherwise",
     }[replayed.origin]

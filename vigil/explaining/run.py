@@ -23,9 +23,8 @@ from vigil.progress import Say
 from vigil.saying import now_ms
 from vigil.settings import Settings
 
-__all__ = ["WARM_UP_STEPS", "explain"]
+__all__ = ["explain"]
 
-WARM_UP_STEPS: Final = 3_600
 LONGEST_S: Final = 3_600.0
 
 
@@ -45,7 +44,7 @@ def explain(
         name: id of the anomaly, or fingerprint of an alert, or the first digits of either.
         artefact: folder of a model to replay it through instead of the one that it names.
         since_ms: how far back to look for it, Unix epoch in milliseconds of Kafka's clock; ``None`` for all.
-        warm_up_ms: how much telemetry before it to read where no snapshot is left; ``None`` for ``WARM_UP_STEPS``.
+        warm_up_ms: how much telemetry to learn from before it, see ``ReplayPlan``.
         say: told what is being done, how far it is and of how much.
 
     Raises:
@@ -94,8 +93,6 @@ def _explained(
     silence: SilenceFigures | None = None
     try:
         model = choose_model(settings, anomaly, artefact)
-        if plan.warm_up_ms is None:
-            plan = ReplayPlan(plan.group, plan.state_topic, WARM_UP_STEPS * model.scorer.step_ms, plan.max_bytes)
         replayed = replay_node(reader, model.scorer, anomaly, plan, say)
         if is_silence(model.scorer, anomaly):
             replay, silence = silence_figures(anomaly, model, replayed)
