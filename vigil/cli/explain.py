@@ -44,7 +44,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         typer.Option(
             "--warm-up",
             metavar="DURATION|all",
-            help="Telemetry to learn from where no snapshot from before it is left.",
+            help="Learn from this much telemetry (2h, all) where no snapshot from before it is left.",
         ),
     ] = None,
     json: JsonOption = False,
@@ -55,12 +55,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     """Show why an anomaly was said: its window against what was expected, and its score again.
 
     The anomaly is looked for on Kafka (the newest hour first), its telemetry is replayed through the model it names,
-    from a snapshot that a worker saved where one is left, and the score must be the one recorded. With --artefact
-    another model judges the same telemetry, side by side. Nothing is written to Kafka or Redis. Run it with the
-    workers' settings. With --json all figures are one object.
+    from a snapshot that a worker saved where one is left, and the score is compared with the one recorded. With
+    --artefact another model judges the same telemetry, side by side. Nothing is written to Kafka or Redis. Run it with
+    the workers' settings. With --json all figures are one object.
 
-    Exits with 1 when the model that the anomaly names gives another score today, with 2 when there is no such anomaly.
-    Telemetry that expired is said; what was recorded is shown all the same.
+    Exits with 1 when nothing is missing and the model that the anomaly names gives another score, with 2 when there is
+    no such anomaly. Telemetry that expired is said; what was recorded is shown all the same.
     """
     name = _digits(anomaly)
     since_ms = None if since is None else now_ms() - duration_ms(since, "--since")
