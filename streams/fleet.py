@@ -19,8 +19,6 @@ from streams.alerting.desk import known_controls, open_alerts
 
 __all__ = ["Fleet", "FleetReader", "NodeState", "Selection", "ShownAnomaly", "WorkerCounters"]
 
-NAMES_SECONDS: Final = 15.0  # that names of detectors and workers are good for: finding them looks at every key
-SCAN_KEYS: Final = 5_000
 CHUNK: Final = 1_000
 FEW: Final = 100
 MOST_ACTIVE: Final = 5_000  # looked at one by one, the most severe first; a selection counts among these
@@ -171,9 +169,6 @@ class FleetReader:
 
     def __init__(self, client: Redis, prefix: str) -> None:
         self._client, self._prefix = client, prefix
-        self._detectors: list[str] = []
-        self._workers: list[str] = []
-        self._named = 0.0
 
     def read(self, selection: Selection, worst: int) -> Fleet:
         """Look once.
@@ -185,23 +180,23 @@ class FleetReader:
         Raises:
             RedisError: Redis does not answer or refuses.
         """
-        self._find_names()
+        detectors, names = self._names()
         pipeline = self._client.pipeline(transaction=False)
-        for detector in self._detectors:
+        for detector in detectors:
             pipeline.zcard(f"{self._prefix}worst:{detector}")
-        for name in self._workers:
+        for name in names:
             pipeline.hgetall(f"{self._prefix}worker:{name}")
         for severity in SEVERITIES:
             pipeline.zrevrange(f"{self._prefix}active:{severity}", 0, -1)
         found = iter(pipeline.execute())
-        nodes = dict(zip(self._detectors, islice(found, len(self._detectors)), strict=True))
-        told = zip(self._workers, islice(found, len(self._workers)), strict=True)
+        nodes = dict(zip(detectors, islice(found, len(detectors)), strict=True))
+        told = zip(names, islice(found, len(names)), strict=True)
         workers = [_worker(name, fields) for name, fields in told if fields]
         members = {severity: list(map(_member, names)) for severity, names in zip(SEVERITIES, found, strict=True)}
         known = list(chain.from_iterable(members.values()))
         active = [one for one in self._states(known[:MOST_ACTIVE]) if _selected(one, selection)]
         counts = _counted(active) if selection else {each: len(names) for each, names in members.items()}
-        others = self._others(selection, set(known), worst - len(active))
+        others = self._others(detectors, selection, set(known), worst - len(active))
         shown = sorted([*active, *others], key=lambda one: one.rank)[:worst]
         return Fleet(
             read_ms=time.time_ns() // 1_000_000,
@@ -219,21 +214,17 @@ class FleetReader:
             controls=known_controls(self._client, self._prefix),
         )
 
-    def _find_names(self) -> None:
-        """Find who is there: `worst:DETECTOR` and `worker:NAME`, in one pass over the keys."""
-        if self._detectors and time.monotonic() - self._named < NAMES_SECONDS:
-            return
-        found = sorted(
-            _text(key).removeprefix(self._prefix)
-            for key in self._client.scan_iter(f"{_literal(self._prefix)}wor[ks]*:*", count=SCAN_KEYS)
-        )
-        self._detectors = [each.removeprefix("worst:") for each in found if each.startswith("worst:")]
-        self._workers = [each.removeprefix("worker:") for each in found if each.startswith("worker:")]
-        self._named = time.monotonic()
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Return the names of the detectors and of the workers, each in order."""
+        known = sorted(map(_text, cast("list[Any]", self._client.zrange(f"{self._prefix}names", 0, -1))))
+        detectors = [each.removeprefix("worst:") for each in known if each.startswith("worst:")]
+        return detectors, [each.removeprefix("worker:") for each in known if each.startswith("worker:")]
 
-    def _others(self, selection: Selection, known: Collection[tuple[str, str]], wanted: int) -> Iterator[NodeState]:
+    def _others(
+        self, detectors: Sequence[str], selection: Selection, known: Collection[tuple[str, str]], wanted: int
+    ) -> Iterator[NodeState]:
         """Yield the worst of the nodes that are not active, of each detector as many as are wanted."""
-        for detector in self._detectors:
+        for detector in detectors:
             if wanted > 0 and selection.detector in {None, detector} and detector != SILENCE:
                 yield from islice(self._worst_of(detector, selection, known), wanted)
 
@@ -311,11 +302,6 @@ def _worker(name: str, fields: Mapping[Any, Any]) -> WorkerCounters:
 def _member(raw: Any) -> tuple[str, str]:
     detector, _, node = _text(raw).partition(":")
     return detector, node
-
-
-def _literal(prefix: str) -> str:
-    """Keep Redis from reading a prefix as a pattern."""
-    return "".join(f"\\{each}" if each in "\\*?[]^-" else each for each in prefix)
 
 
 def _text(raw: Any) -> str:

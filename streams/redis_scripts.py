@@ -77,6 +77,7 @@ for set, names in pairs(places) do
     if name ~= '' then redis.call('ZADD', prefix .. set, now_ms, name) end
   end
 end
+redis.call('ZADD', prefix .. 'names', now_ms + ttl_ms, 'worst:' .. detector)
 return written
 """
 
@@ -94,6 +95,7 @@ for _, member in ipairs(lapsed) do
   end
   redis.call('ZREM', prefix .. 'expiry', member)
 end
+redis.call('ZREMRANGEBYSCORE', prefix .. 'names', '-inf', now_ms)
 for _, set in ipairs({'clusters', 'regions', 'tiers'}) do
   redis.call('ZREMRANGEBYSCORE', prefix .. set, '-inf', now_ms - ttl_ms)
 end

@@ -204,7 +204,8 @@ class RedisView:
 
     def _write(self, waiting: Waiting) -> None:
         prefix = self._config.key_prefix
-        key = f"{prefix}worker:{self._worker}"
+        name = f"worker:{self._worker}"
+        key = f"{prefix}{name}"
         pipeline = self._client.pipeline(transaction=False)
         pipeline.exists(key)
         add_verdicts(pipeline, self._config, waiting.told.values())
@@ -216,6 +217,8 @@ class RedisView:
         if counters:
             pipeline.hset(key, mapping=counters)
             pipeline.pexpire(key, self._config.ttl_s * 1000)
+            # By this machine's clock: the hash itself says whether the worker is there, this is only where to look.
+            pipeline.zadd(f"{prefix}names", {name: time.time_ns() // 1_000_000 + self._config.ttl_s * 1000})
         [known, *_] = pipeline.execute()
         if counters and not known:
             self.emptied.set()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fleet_samples import START_MS, fleet
+from redis import Redis
 from redis_servers import free_port, redis_server
 from rich.console import Console
 from rig import Rig
@@ -80,6 +81,28 @@ def test_active_nodes_come_first_with_what_is_wrong(rig: Rig, capsys: pytest.Cap
     [worker] = seen["workers"]
     assert (worker["records"], worker["lag"]) == (225, 0)
     assert worker["records_per_second"] >= 0
+
+
+def test_a_look_never_goes_over_all_keys(rig: Rig) -> None:
+    work(rig)
+    client, prefix = rig.client(), rig.redis.key_prefix
+    names = set(client.zrange(f"{prefix}names", 0, -1))
+    assert {name.partition(":")[0] for name in names} == {"worst", "worker"}
+    assert "worst:peak" in names
+    reader = FleetReader(client, prefix)
+    calls = commands(client)
+    seen = reader.read(Selection(cluster="alpha"), 20)
+    assert (seen.nodes["peak"], len(seen.workers)) == (5, 1)
+    done = {name for name, count in commands(client).items() if count > calls.get(name, 0)}
+    assert "zrange" in done
+    assert not done & {"scan", "keys"}
+
+
+def commands(client: Redis) -> dict[str, int]:
+    """How often Redis was asked what, so far."""
+    if not (told := client.info("commandstats")):
+        pytest.skip("this Redis does not count commands: install redis-server")
+    return {name.removeprefix("cmdstat_"): figures["calls"] for name, figures in told.items()}
 
 
 def test_a_selection_leaves_out_other_nodes_and_alerts(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ hint; `vigil --debug ...` adds the traceback.
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | a check found something wrong (`doctor`, `schema --check`, `explain`), or a worker cannot go on and must be started again |
+| 1 | a check found something wrong (`doctor`, `schema --check`, `explain`); or a worker must be started again |
 | 2 | a setting, an argument or a file cannot be used |
 | 3 | Kafka, Redis or the worker of the demo cannot be reached, or refused |
 | 4 | the embedded servers are not installed or did not start |
