@@ -11,7 +11,15 @@ from vigil.configuration import read_secret
 from vigil.errors import SettingsError
 from vigil.settings import RedisSettings, Settings, StreamSettings
 
-__all__ = ["alerting_config", "enabled_streams", "kafka_config", "redis_config", "stream_of", "worker_config"]
+__all__ = [
+    "alerting_config",
+    "enabled_streams",
+    "kafka_config",
+    "redis_config",
+    "stream_of",
+    "view_config",
+    "worker_config",
+]
 
 DEFAULT_STEP_MS = 1000
 
@@ -85,6 +93,14 @@ def redis_config(settings: Settings) -> RedisConfig | None:
         ssl_certificate_file=_text(redis.ssl_certificate_file),
         ssl_key_file=_text(redis.ssl_key_file),
     )
+
+
+def view_config(settings: Settings) -> RedisConfig:
+    """Build the configuration of a command that needs the view. Raises ``SettingsError`` when it is switched off."""
+    config = redis_config(settings)
+    if config is None:
+        raise SettingsError("redis.enabled is false: there is no view to look at", hint="set redis.enabled = true")
+    return config
 
 
 def worker_config(settings: Settings) -> WorkerConfig:

@@ -13,7 +13,7 @@ from schemas.controls import Control, Silence
 from streams.alerting.controls import Controls
 from streams.alerting.desk import known_alerts, known_controls, open_alerts, publish_control
 from streams.redis_client import redis_client
-from vigil.assembly import alerting_config, kafka_config, redis_config
+from vigil.assembly import alerting_config, kafka_config, redis_config, view_config
 from vigil.cli.alert_tables import alert_page, alert_table, described, silence_table
 from vigil.cli.options import ConfigOption, JsonOption, KafkaOption, RedisOption, SetOption, configured
 from vigil.cli.output import note, print_json, stdout
@@ -217,9 +217,7 @@ def unsilence(
 @contextmanager
 def _view(settings: Settings) -> Iterator[tuple[Redis, str]]:
     """Give a client of the Redis with the view of alerts, and the prefix of its keys."""
-    config = redis_config(settings)
-    if config is None:
-        raise SettingsError("redis.enabled is false: what is known of alerts is read from Redis", hint="enable it")
+    config = view_config(settings)
     with redis_client(config) as client:
         yield client, config.key_prefix
 

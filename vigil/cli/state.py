@@ -3,11 +3,10 @@
 import typer
 
 from streams.rebuild import rebuild_view
-from vigil.assembly import kafka_config, redis_config
+from vigil.assembly import kafka_config, view_config
 from vigil.cli.options import ConfigOption, JsonOption, KafkaOption, RedisOption, SetOption, configured
 from vigil.cli.output import print_json, stdout, with_progress
 from vigil.doctor import broker_topics
-from vigil.errors import SettingsError
 
 __all__ = ["app"]
 
@@ -34,9 +33,7 @@ def rebuild(
     it. What is newer in Redis stays; workers may run meanwhile, and it may run as often as you like.
     """
     settings = configured(config, set_, kafka__bootstrap=kafka, redis__url=redis).settings
-    broker, view = kafka_config(settings), redis_config(settings)
-    if view is None:
-        raise SettingsError("redis.enabled is false: there is no view", hint="set redis.enabled = true")
+    broker, view = kafka_config(settings), view_config(settings)
     broker_topics(broker)  # says at once when Kafka does not answer
     done = with_progress(lambda say: rebuild_view(broker, view, say=say), quiet=json)
     if json:

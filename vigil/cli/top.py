@@ -12,12 +12,12 @@ from rich.live import Live
 from streams.config import RedisConfig
 from streams.fleet import Fleet, FleetReader, Selection
 from streams.redis_client import redis_client
-from vigil.assembly import redis_config
+from vigil.assembly import view_config
 from vigil.cli.alert_tables import DescribedAlert, described
 from vigil.cli.options import ConfigOption, JsonOption, RedisOption, SetOption, configured
 from vigil.cli.output import note, print_json, stdout
 from vigil.cli.top_screen import fleet_screen
-from vigil.errors import ServiceError, SettingsError
+from vigil.errors import ServiceError
 
 __all__ = ["command"]
 
@@ -42,9 +42,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     anomalies come first. Where Redis does not answer it says so, and goes on when Redis is back. With --json each look
     is one line on stdout. Tiers are not in Redis, so they cannot be chosen by. Ctrl-C ends it.
     """
-    view = redis_config(configured(config, set_, redis__url=redis).settings)
-    if view is None:
-        raise SettingsError("redis.enabled is false: the fleet is read from Redis", hint="set redis.enabled = true")
+    view = view_config(configured(config, set_, redis__url=redis).settings)
     selection = Selection(cluster=cluster, region=region, detector=detector)
     once = once or not (json or stdout.is_terminal)
     with redis_client(view) as client:
