@@ -5,9 +5,15 @@ from pathlib import Path
 import pytest
 from apache import ApacheKafka
 from redis_servers import free_port, redis_server
-from rig import Rig
+from rig import Rig, lively_fleet
 
+from detectors.catalogue import load_detectors
+from schemas.streams import CONSENSUS
 from vigil.embedded import EmbeddedServers
+from vigil.scorers import stream_scorer
+from vigil.settings import StreamSettings
+
+TOLD_STEPS = 240
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,4 +63,18 @@ def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def rig(bootstrap: str, redis_url: str) -> Rig:
     made = Rig(bootstrap, redis_url)
     made.create_topics()
+    return made
+
+
+@pytest.fixture(scope="session")
+def told(bootstrap: str, redis_url: str) -> Rig:
+    """A fleet with faults and silences that one worker scored; tests only read."""
+    made = Rig(bootstrap, redis_url)
+    made.create_topics()
+    messages = lively_fleet(4, TOLD_STEPS)
+    made.produce(messages)
+    with made.running(
+        scorers=[stream_scorer(CONSENSUS, StreamSettings(), load_detectors(CONSENSUS))], batch_max=300
+    ) as thread:
+        thread.wait_for_records(len(messages))
     return made

@@ -88,3 +88,7 @@ def stricter(folder: Path, times: float) -> Path:
     metadata = msgspec.structs.replace(made.metadata, threshold=threshold, parameters=parameters)
     ConsensusDetector(made.model, metadata).save(folder)
     return folder
+
+
+def strongest(rig: Rig) -> Anomaly:
+    return max(by_detector(rig, "consensus"), key=lambda each: each.score)
