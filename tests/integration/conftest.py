@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from apache import ApacheKafka
 from redis_servers import free_port, redis_server
-from rig import Rig, lively_fleet
+from rig import Rig, lively_fleet, wait_until
 
 from detectors.catalogue import load_detectors
 from schemas.streams import CONSENSUS
@@ -76,5 +76,6 @@ def told(bootstrap: str, redis_url: str) -> Rig:
     with made.running(
         scorers=[stream_scorer(CONSENSUS, StreamSettings(), load_detectors(CONSENSUS))], batch_max=300
     ) as thread:
-        thread.wait_for_records(len(messages))
+        # One try for all tests that read it: patient on a busy machine.
+        wait_until(lambda: thread.worker.monitor.records >= len(messages), "the fleet to be scored", timeout=150)
     return made
