@@ -11,6 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -182,13 +183,16 @@ class PrometheusServer(_Process):
 
 
 class HookServer:
-    """A receiver of posts that keeps them; it can refuse, and go away and come back on the same port."""
+    """A receiver of posts that keeps them; it can refuse, take its time, and go away and come back on the same port."""
 
     def __init__(self) -> None:
         [self.port] = free_ports(1)
         self.url = f"http://{HOST}:{self.port}/hook"
         self.status = 200
         self.posts: list[tuple[dict[str, str], bytes]] = []
+        self.answering = threading.Event()
+        """While it is not set, posts are kept and not answered."""
+        self.answering.set()
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> Self:
@@ -201,6 +205,7 @@ class HookServer:
     def stop(self) -> None:
         """Go away."""
         server, self._server = self._server, None
+        self.answering.set()
         if server is not None:
             server.shutdown()
             server.server_close()
@@ -221,9 +226,11 @@ class _Hook(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.owner.status == 200:
             self.owner.posts.append((dict(self.headers), body))
-        self.send_response(self.owner.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self.owner.answering.wait()
+        with suppress(ConnectionError):  # whoever asked may have been killed meanwhile
+            self.send_response(self.owner.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class's name
         """Say nothing."""
