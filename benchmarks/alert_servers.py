@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -30,7 +31,7 @@ _ROUTES: Final = """route:
   receiver: hook
   group_by: [cluster]
   group_wait: 1s
-  group_interval: 8s
+  group_interval: {interval}s
   repeat_interval: 4h
 receivers:
   - name: hook
@@ -86,9 +87,10 @@ class AlertmanagerServer(_Process):
     Args:
         directory: for its data and configuration.
         hook: where it sends notifications; nowhere when ``None``.
+        interval_s: pause between two notifications of a group.
     """
 
-    def __init__(self, directory: Path, hook: str | None = None) -> None:
+    def __init__(self, directory: Path, hook: str | None = None, *, interval_s: int = 8) -> None:
         super().__init__()
         if shutil.which("prometheus-alertmanager") is None:
             raise ServerMissingError("no prometheus-alertmanager: install Debian's package of that name")
@@ -96,7 +98,7 @@ class AlertmanagerServer(_Process):
         self._directory = directory
         self._config = directory / "alertmanager.yml"
         nowhere = "route: {receiver: nobody, group_by: [cluster]}\nreceivers: [{name: nobody}]\n"
-        self._config.write_text(nowhere if hook is None else _ROUTES.format(url=hook))
+        self._config.write_text(nowhere if hook is None else _ROUTES.format(url=hook, interval=interval_s))
 
     def command(self) -> list[str]:
         """Return what runs it."""
@@ -190,6 +192,8 @@ class HookServer:
         self.url = f"http://{HOST}:{self.port}/hook"
         self.status = 200
         self.posts: list[tuple[dict[str, str], bytes]] = []
+        self.times: list[float] = []
+        """When each came, seconds, monotonic."""
         self.answering = threading.Event()
         """While it is not set, posts are kept and not answered."""
         self.answering.set()
@@ -225,6 +229,7 @@ class _Hook(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.owner.status == 200:
+            self.owner.times.append(time.monotonic())
             self.owner.posts.append((dict(self.headers), body))
         self.owner.answering.wait()
         with suppress(ConnectionError):  # whoever asked may have been killed meanwhile
