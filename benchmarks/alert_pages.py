@@ -4,19 +4,17 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Page", "Pages", "difference"]
 
-_NAMES: Final = ("cluster", "alertname", "severity", "node")
-
 
 class Page(NamedTuple):
-    """News of one alert: its labels, when it began, and whether it fires or is over."""
+    """News of one alert: its fingerprint, whether it fires or is over, and as how severe it fires."""
 
-    labels: tuple[str, ...]
-    began: str
+    fingerprint: str
     status: str
+    severity: str
 
 
 @dataclass(slots=True)
@@ -36,19 +34,19 @@ class Pages:
     @classmethod
     def of(cls, posts: Sequence[tuple[dict[str, str], bytes]], times: Sequence[float]) -> "Pages":
         """Read the posts of a receiver; a group's notification names its other open alerts too, which is no news."""
-        pages, known = cls(), dict[tuple[tuple[str, ...], str], str]()
+        pages, known = cls(), dict[str, Page]()
         for (_, body), at in zip(posts, times, strict=True):
             pages.notifications += 1
-            found = [_page(alert) for alert in json.loads(body)["alerts"]]
-            news = [one for one in found if known.get((one.labels, one.began)) != one.status]
+            found = _found(json.loads(body)["alerts"])
+            news = [one for one in found if known.get(one.fingerprint) != one]
             pages.twice += not news or any(one.status == "resolved" for one in set(found) - set(news))
             pages.news += [(one, at) for one in news]
-            known |= {(one.labels, one.began): one.status for one in news}
+            known |= {one.fingerprint: one for one in news}
         return pages
 
-    def last(self) -> dict[tuple[tuple[str, ...], str], str]:
+    def last(self) -> dict[str, Page]:
         """Return what was said last of each alert."""
-        return {(one.labels, one.began): one.status for one, _ in self.news}
+        return {one.fingerprint: one for one, _ in self.news}
 
 
 def difference(expected: Pages, found: Pages, away: tuple[float, float]) -> dict[str, Any]:
@@ -61,21 +59,14 @@ def difference(expected: Pages, found: Pages, away: tuple[float, float]) -> dict
 
     Returns:
         ``pages_expected``, ``pages``, ``pages_twice``; ``pages_extra``, that the undisturbed run does not have;
-        ``pages_over_meanwhile``, of what began and ended while nobody could be told; ``pages_missing``, all others.
+        ``pages_overtaken``, that it has and that were out of date before anybody could be told; ``pages_missing``, all
+        others that it has; ``pages_end_equal``, whether the last word on each alert is the same.
     """
     wanted, got = Counter(one for one, _ in expected.news), Counter(one for one, _ in found.news)
     missing = wanted - got
-    times: dict[tuple[tuple[str, ...], str], list[float]] = {}
-    for one, at in expected.news:
-        if one in missing:
-            times.setdefault((one.labels, one.began), []).append(at)
-    # An alert of which both is missing, that it fired and that it ended, and both in that time.
-    over = {
-        name
-        for name, all_of in times.items()
-        if len(all_of) % 2 == 0 and away[0] <= min(all_of) <= max(all_of) <= away[1]
-    }
-    meanwhile = sum(count for one, count in missing.items() if (one.labels, one.began) in over)
+    times = [at for one, at in expected.news if one in missing]
+    overtaken = sum(away[0] <= at <= away[1] for at in times)
+    last, should = found.last(), expected.last()
     return {
         "pages_expected": wanted.total(),
         "pages": got.total(),
@@ -83,11 +74,16 @@ def difference(expected: Pages, found: Pages, away: tuple[float, float]) -> dict
         "notifications": found.notifications,
         "pages_twice": found.twice,
         "pages_extra": (got - wanted).total(),
-        "pages_over_meanwhile": meanwhile,
-        "pages_missing": missing.total() - meanwhile,
+        "pages_overtaken": overtaken,
+        "pages_missing": len(times) - overtaken,
+        "pages_end_equal": all(should.get(name) == page for name, page in last.items()),
     }
 
 
-def _page(alert: dict[str, Any]) -> Page:
-    labels = alert["labels"]
-    return Page(tuple(labels.get(name, "") for name in _NAMES), alert["startsAt"], alert["status"])
+def _found(alerts: Sequence[dict[str, Any]]) -> list[Page]:
+    """Return the alerts of a notification; one that fires under new labels is not over because the old ones are."""
+    found: dict[str, Page] = {}
+    for one in sorted(alerts, key=lambda one: one["status"] == "firing"):
+        name, fires = one["annotations"]["fingerprint"], one["status"] == "firing"
+        found[name] = Page(name, one["status"], one["labels"]["severity"] if fires else "")
+    return list(found.values())

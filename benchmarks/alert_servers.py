@@ -27,16 +27,9 @@ from vigil.embedded import HOST, free_ports
 __all__ = ["AlertmanagerServer", "ApacheBroker", "HookServer", "PrometheusServer", "ServerMissingError"]
 
 LAUNCHER: Final = Path(__file__).resolve().parents[2] / "shared" / "kafka" / "start"
-_ROUTES: Final = """route:
-  receiver: hook
-  group_by: [cluster]
-  group_wait: 1s
-  group_interval: {interval}s
-  repeat_interval: 4h
-receivers:
-  - name: hook
-    webhook_configs: [{{url: "{url}", send_resolved: true, max_alerts: 0}}]
-"""
+DEPLOYED: Final = Path(__file__).resolve().parents[1] / "deploy" / "alertmanager" / "alertmanager.yml"
+_RECEIVER: Final = """- name: nobody
+    webhook_configs: [{{url: "{url}", send_resolved: true, max_alerts: 0}}]"""
 
 
 class ServerMissingError(Exception):
@@ -82,7 +75,7 @@ class _Process(ABC):
 
 
 class AlertmanagerServer(_Process):
-    """Debian's prometheus-alertmanager, alone.
+    """Debian's prometheus-alertmanager, alone, with the deployed configuration; its waits are shorter.
 
     Args:
         directory: for its data and configuration.
@@ -97,8 +90,7 @@ class AlertmanagerServer(_Process):
         self.url = f"http://{HOST}:{self.port}"
         self._directory = directory
         self._config = directory / "alertmanager.yml"
-        nowhere = "route: {receiver: nobody, group_by: [cluster]}\nreceivers: [{name: nobody}]\n"
-        self._config.write_text(nowhere if hook is None else _ROUTES.format(url=hook, interval=interval_s))
+        self._config.write_text(_shortened(DEPLOYED.read_text(encoding="utf-8"), hook, interval_s))
 
     def command(self) -> list[str]:
         """Return what runs it."""
@@ -113,13 +105,13 @@ class AlertmanagerServer(_Process):
     def answers(self) -> bool:
         """Whether it is ready."""
         try:
-            return bool(urllib.request.urlopen(f"{self.url}/-/ready", timeout=2).status == 200)  # noqa: S310 - our own
+            return bool(urllib.request.urlopen(f"{self.url}/-/ready", timeout=10).status == 200)  # noqa: S310 - our own
         except OSError:
             return False
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return the alerts it has that are not over."""
-        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=5) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=60) as answer:  # noqa: S310 - our own
             return list(json.load(answer))
 
     def tool(self, *arguments: str) -> str:
@@ -182,6 +174,18 @@ class PrometheusServer(_Process):
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise ValueError(f"{parameters}: {json.load(error).get('error', error)}") from error
+
+
+def _shortened(text: str, hook: str | None, interval_s: int) -> str:
+    """Put the receiver and short waits into a configuration. Raises ``ValueError`` when it says something else."""
+    changes = {"group_wait: 10s": "group_wait: 1s", "group_interval: 1m": f"group_interval: {interval_s}s"}
+    if hook is not None:
+        changes["- name: nobody"] = _RECEIVER.format(url=hook)
+    for old, new in changes.items():
+        if text.count(old) != 1:
+            raise ValueError(f"{DEPLOYED} does not have {old!r} once")
+        text = text.replace(old, new)
+    return text
 
 
 class HookServer:
