@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from schemas.topics import partition_of
 from streams.alerting.desk import known_alerts
 from vigil.demo.stage import WorkerProcess
 from vigil.embedded import EmbeddedServers
+from vigil.errors import ServiceError
 
 __all__ = ["SETTINGS", "Plan", "anomaly", "disturbed", "publish"]
 
@@ -34,6 +35,7 @@ SETTINGS: Final = {"alerts.clock": "anomalies", "alerts.tick_s": "0.2", "alerts.
 """Of an alert service without workers beside it."""
 _HOLD_BACK_MS: Final = 2_000
 _KNOWN_AGAIN_SECONDS: Final = 40.0  # longest wait between two attempts, and Alertmanager's own
+_READY_SECONDS: Final = 60.0
 _FREE_SECONDS: Final = 5.0  # at the beginning, before the first kill
 
 
@@ -82,11 +84,24 @@ class _Side:
     posts: HookServer
     reader: AlertReader
     service: WorkerProcess | None = None
+    restarts: int = 0
+    """Times that it was not ready in time, or ended by itself."""
 
     def start(self) -> WorkerProcess:
         sinks = {"alerts.alertmanagers": self.alertmanager.url, "alerts.webhooks": self.posts.url}
         self.service = self.stage.alerts(sinks, "alerts-0")
         return self.service
+
+    def wait_until_ready(self) -> None:
+        """Wait for the service, and start it again when it ends by itself, as whatever runs it in production does."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.service is not None and time.monotonic() < deadline:
+            with suppress(ServiceError):
+                return self.service.wait_until_ready(_READY_SECONDS)
+            self.service.kill()
+            self.restarts += 1
+            self.start()
+        return None
 
     def has_reached(self, event_s: float) -> bool:
         found = {} if self.service is None else self.service.counters()
@@ -199,6 +214,7 @@ def disturbed(plan: Plan, bootstrap: str | None = None, *, apache: bool = True) 
         return {
             "seconds": round(time.monotonic() - began, 1),
             "kills": plan.kills,
+            "restarted_besides": other.restarts,
             "seconds_without_alertmanager": round(plan.away, 1),
             "anomalies": len(log),
             "late": late,
@@ -236,7 +252,8 @@ def _disturb(side: _Side, plan: Plan, began: float) -> tuple[float, float]:
         time.sleep(max(0.0, began + at - time.monotonic()))
         if what == "kill" and side.service is not None:
             side.service.kill()
-            side.start().wait_until_ready(PATIENCE_SECONDS)
+            side.start()
+            side.wait_until_ready()
         elif what == "away":
             away = time.monotonic()
             side.alertmanager.stop()

@@ -1,6 +1,7 @@
 """The topics of the alert service: which they are, and whether they can be used."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -40,7 +41,7 @@ def count_partitions(kafka: KafkaConfig) -> dict[str, int]:
         WorkerFatal: the brokers refuse user or password; a file that holds them is read again at the next start.
     """
     reasons: dict[int, str] = {}
-    noted = {"log_level": 0, "error_cb": lambda error: reasons.update({error.code(): error.str()})}
+    noted: dict[str, Any] = {"log_level": 0, "error_cb": lambda error: reasons.update({error.code(): error.str()})}
     admin = AdminClient({**admin_properties(kafka), **noted})
     try:
         topics = admin.list_topics(timeout=ANSWER_SECONDS).topics
