@@ -79,13 +79,14 @@ def main() -> None:
     parser.add_argument("--anomalies", type=int, default=_STORM, help="of the storm")
     parser.add_argument("--clusters", type=int, default=20)
     parser.add_argument("--kafka", help="a broker's address")
+    parser.add_argument("--embedded", action="store_true", help="on the embedded broker instead of Apache Kafka")
     parser.add_argument("--json", action="store_true", help="on one line")
     asked = parser.parse_args()
     drills = asked.drills or _DRILLS
     result: dict[str, Any] = {}
     if "disturbed" in drills:
         plan = Plan(asked.seconds, asked.kills, asked.away, asked.clusters)
-        result["disturbed"] = disturbed(plan, asked.kafka)
+        result["disturbed"] = disturbed(plan, asked.kafka, apache=not asked.embedded)
     if "storm" in drills:
         result["storm"] = burst(asked.anomalies, asked.clusters, asked.kafka)
     print(json.dumps(result, indent=None if asked.json else 1))
