@@ -105,8 +105,10 @@ class AlertService:
             for one in self._sinks()
         ]
         log.info("starting", clock=self._config.clock, group=self._config.group_id, partitions=names.partitions)
-        await app.start()
         work, timing = asyncio.create_task(self._work()), asyncio.create_task(self._keep_time(keeper, reader))
+        started = asyncio.create_task(app.start())  # it waits for partitions, for ever if need be
+        for one in (await asyncio.wait([started, timing], return_when=asyncio.FIRST_COMPLETED))[0]:
+            one.result()
         telling = [asyncio.create_task(one.run()) for one in deliveries]
         asked, crashed = asyncio.create_task(self._stop.wait()), asyncio.create_task(app.wait_until_stopped())
         done, _ = await asyncio.wait([work, timing, *telling, asked, crashed], return_when=asyncio.FIRST_COMPLETED)
@@ -218,10 +220,11 @@ class AlertService:
                 away = True
             await self._in_thread(reader.poll)
             async with self._lock:
-                if reader.controls.version != heeded and not self._health.waiting:
-                    heeded = reader.controls.version
-                    self._heed(reader.controls)
-                await self._pass_time()
+                if not self._health.waiting:
+                    if reader.controls.version != heeded:
+                        heeded = reader.controls.version
+                        self._heed(reader.controls)
+                    await self._pass_time()
             self._health.beat()
             self.metrics.looks.inc()
             self._look()
