@@ -30,8 +30,13 @@ from vigil.errors import ServiceError
 __all__ = ["SETTINGS", "Plan", "anomaly", "disturbed", "publish"]
 
 _SEED: Final = 43_001
-SETTINGS: Final = {"alerts.clock": "anomalies", "alerts.tick_s": "0.2", "alerts.linger_s": "0.05"}
-"""Of an alert service without workers beside it."""
+SETTINGS: Final = {
+    "alerts.clock": "anomalies",
+    "alerts.tick_s": "0.2",
+    "alerts.linger_s": "0.05",
+    "redis.ttl_s": "86400",  # what is over stays to be compared
+}
+"""Of an alert service without workers."""
 _HOLD_BACK_MS: Final = 2_000
 _KNOWN_AGAIN_SECONDS: Final = 40.0  # longest wait between two attempts, and Alertmanager's own
 _READY_SECONDS: Final = 60.0
