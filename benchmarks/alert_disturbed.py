@@ -71,16 +71,7 @@ class Plan:
 
 @dataclass(slots=True)
 class _Side:
-    """One service, and all that it tells.
-
-    Attributes:
-        stage: its topics.
-        alertmanager: it alone tells it.
-        pages: what that Alertmanager sends on.
-        posts: what the service posts itself.
-        reader: of its alerts.
-        service: as it runs now.
-    """
+    """One service, and whom it tells: ``pages`` is its Alertmanager's receiver, ``posts`` its own webhook."""
 
     stage: AlertStage
     alertmanager: AlertmanagerServer
