@@ -39,11 +39,11 @@ def recorded(path: Path) -> tuple[dict[str, Any], list[Alert]]:
     opened = open_recording(path)
     scorer = stream_scorer(opened.stream, StreamSettings(), load_detectors(opened.stream), step_ms=opened.step_ms)
     records = list(opened.records)
-    anomalies = Scoring(scorer, RecordCodec(opened.stream), opened.stream.topic).run(records)
+    anomalies = list(Scoring(scorer, RecordCodec(opened.stream), opened.stream.topic).run(records))
     changes = alerts_of(anomalies, AlertPlane())
     faults = read_faults(path)
     figures = alert_figures(changes, faults, records[-1][2] - records[0][2])
-    return asdict(figures), changes
+    return {**asdict(figures), "anomalies": len(anomalies), "changes": len(changes)}, changes
 
 
 def load(anomalies: int = _STORM) -> dict[str, Any]:

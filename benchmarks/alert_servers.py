@@ -7,10 +7,12 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -25,16 +27,9 @@ from vigil.embedded import HOST, free_ports
 __all__ = ["AlertmanagerServer", "ApacheBroker", "HookServer", "PrometheusServer", "ServerMissingError"]
 
 LAUNCHER: Final = Path(__file__).resolve().parents[2] / "shared" / "kafka" / "start"
-_ROUTES: Final = """route:
-  receiver: hook
-  group_by: [cluster]
-  group_wait: 1s
-  group_interval: 8s
-  repeat_interval: 4h
-receivers:
-  - name: hook
-    webhook_configs: [{{url: "{url}", send_resolved: true, max_alerts: 0}}]
-"""
+DEPLOYED: Final = Path(__file__).resolve().parents[1] / "deploy" / "alertmanager" / "alertmanager.yml"
+_RECEIVER: Final = """- name: nobody
+    webhook_configs: [{{url: "{url}", send_resolved: true, max_alerts: 0}}]"""
 
 
 class ServerMissingError(Exception):
@@ -80,22 +75,22 @@ class _Process(ABC):
 
 
 class AlertmanagerServer(_Process):
-    """Debian's prometheus-alertmanager, alone.
+    """Debian's prometheus-alertmanager, alone, with the deployed configuration; its waits are shorter.
 
     Args:
         directory: for its data and configuration.
         hook: where it sends notifications; nowhere when ``None``.
+        interval_s: pause between two notifications of a group.
     """
 
-    def __init__(self, directory: Path, hook: str | None = None) -> None:
+    def __init__(self, directory: Path, hook: str | None = None, *, interval_s: int = 8) -> None:
         super().__init__()
         if shutil.which("prometheus-alertmanager") is None:
             raise ServerMissingError("no prometheus-alertmanager: install Debian's package of that name")
         self.url = f"http://{HOST}:{self.port}"
         self._directory = directory
         self._config = directory / "alertmanager.yml"
-        nowhere = "route: {receiver: nobody, group_by: [cluster]}\nreceivers: [{name: nobody}]\n"
-        self._config.write_text(nowhere if hook is None else _ROUTES.format(url=hook))
+        self._config.write_text(_shortened(DEPLOYED.read_text(encoding="utf-8"), hook, interval_s))
 
     def command(self) -> list[str]:
         """Return what runs it."""
@@ -110,13 +105,13 @@ class AlertmanagerServer(_Process):
     def answers(self) -> bool:
         """Whether it is ready."""
         try:
-            return bool(urllib.request.urlopen(f"{self.url}/-/ready", timeout=2).status == 200)  # noqa: S310 - our own
+            return bool(urllib.request.urlopen(f"{self.url}/-/ready", timeout=10).status == 200)  # noqa: S310 - our own
         except OSError:
             return False
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return the alerts it has that are not over."""
-        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=5) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=60) as answer:  # noqa: S310 - our own
             return list(json.load(answer))
 
     def tool(self, *arguments: str) -> str:
@@ -181,14 +176,31 @@ class PrometheusServer(_Process):
             raise ValueError(f"{parameters}: {json.load(error).get('error', error)}") from error
 
 
+def _shortened(text: str, hook: str | None, interval_s: int) -> str:
+    """Put the receiver and short waits into a configuration. Raises ``ValueError`` when it says something else."""
+    changes = {"group_wait: 10s": "group_wait: 1s", "group_interval: 1m": f"group_interval: {interval_s}s"}
+    if hook is not None:
+        changes["- name: nobody"] = _RECEIVER.format(url=hook)
+    for old, new in changes.items():
+        if text.count(old) != 1:
+            raise ValueError(f"{DEPLOYED} does not have {old!r} once")
+        text = text.replace(old, new)
+    return text
+
+
 class HookServer:
-    """A receiver of posts that keeps them; it can refuse, and go away and come back on the same port."""
+    """A receiver of posts that keeps them; it can refuse, take its time, and go away and come back on the same port."""
 
     def __init__(self) -> None:
         [self.port] = free_ports(1)
         self.url = f"http://{HOST}:{self.port}/hook"
         self.status = 200
         self.posts: list[tuple[dict[str, str], bytes]] = []
+        self.times: list[float] = []
+        """When each came, seconds, monotonic."""
+        self.answering = threading.Event()
+        """While it is not set, posts are kept and not answered."""
+        self.answering.set()
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> Self:
@@ -201,6 +213,7 @@ class HookServer:
     def stop(self) -> None:
         """Go away."""
         server, self._server = self._server, None
+        self.answering.set()
         if server is not None:
             server.shutdown()
             server.server_close()
@@ -220,10 +233,13 @@ class _Hook(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.owner.status == 200:
+            self.owner.times.append(time.monotonic())
             self.owner.posts.append((dict(self.headers), body))
-        self.send_response(self.owner.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self.owner.answering.wait()
+        with suppress(ConnectionError):  # whoever asked may have been killed meanwhile
+            self.send_response(self.owner.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class's name
         """Say nothing."""

@@ -167,6 +167,7 @@ def alerting_config(settings: Settings, instance: str | None = None) -> Alerting
         http_host=settings.metrics.host,
         http_port=alerts.port if settings.metrics.enabled else None,
         healthy_s=settings.worker.healthy_s,
+        stuck_exit_s=settings.worker.stuck_exit_s,
     )
 
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from typing import IO, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from vigil import long_polls
 from vigil.errors import EmbeddedError
 
 __all__ = ["EmbeddedServers", "free_ports"]
@@ -51,6 +53,7 @@ class EmbeddedServers:
         self._start_seconds = start_seconds
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._before: subprocess.Popen[bytes] | None = None  # what stands before the broker: vigil.long_polls
         self._kafka_port = 0
         self._redis_port = 0
 
@@ -76,8 +79,8 @@ class EmbeddedServers:
         self._directory.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self._start_seconds
         for _ in range(START_ATTEMPTS):
-            self._kafka_port, self._redis_port = free_ports(2)
-            self._launch(binary)
+            self._kafka_port, broker_port, self._redis_port = free_ports(3)
+            self._launch(binary, broker_port)
             try:
                 if self._wait_until_answering(deadline):
                     return self
@@ -93,9 +96,7 @@ class EmbeddedServers:
 
     def stop(self) -> None:
         """Stop the servers (SIGTERM, then SIGKILL) and remove a temporary folder. Does nothing when they do not run."""
-        process, self._process = self._process, None
-        if process is not None:
-            _end(process)
+        self._end_all()
         directory, self._directory = self._directory, None
         if directory is not None and self._given is None:
             shutil.rmtree(directory, ignore_errors=True)
@@ -114,22 +115,35 @@ class EmbeddedServers:
             raise EmbeddedError("the embedded servers do not run", hint="call start() or use them in a with block")
         return self._directory / "server.log"
 
-    def _launch(self, binary: Path) -> None:
-        if self._process is not None:
-            _end(self._process)
-        ports = ["--kafka-port", str(self._kafka_port), "--redis-port", str(self._redis_port)]
+    def _launch(self, binary: Path, broker_port: int) -> None:
+        self._end_all()
+        ports = ["--kafka-port", str(broker_port), "--redis-port", str(self._redis_port)]
         command = [str(binary), "start", "--only", "kafka,redis", "--host", HOST, *ports]
         # The server's own words go to a file: its loader prints a harmless warning on older glibc.
         # A session of its own: Ctrl-C reaches the caller first, who then stops worker and servers in order.
         with self._log.open("wb") as log:
             self._process = _spawn([*command, "--data-dir", str(self._directory)], log)
+            polls = [sys.executable, "-I", long_polls.__file__, str(self._kafka_port), str(broker_port)]
+            self._before = _spawn(polls, log, stdin=subprocess.PIPE)
+
+    def _end_all(self) -> None:
+        before, self._before = self._before, None
+        process, self._process = self._process, None
+        for one in (before, process):
+            if one is not None:
+                _end(one)
+                if one.stdin is not None:
+                    one.stdin.close()
 
     def _wait_until_answering(self, deadline: float) -> bool:
-        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
+        while time.monotonic() < deadline and self._is_running():
             if _redis_answers(self._redis_port) and _kafka_answers(self.bootstrap):
                 return True
             time.sleep(POLL_SECONDS)
         return False
+
+    def _is_running(self) -> bool:
+        return all(one is not None and one.poll() is None for one in (self._process, self._before))
 
     def _output(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
@@ -156,11 +170,9 @@ def _binary() -> Path:
     return binary
 
 
-def _spawn(command: list[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _spawn(command: list[str], log: IO[bytes], stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
     try:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        return subprocess.Popen(command, stdin=stdin, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     except OSError as error:
         raise EmbeddedError(
             f"the embedded servers cannot be started: {error}",

@@ -237,7 +237,10 @@ class WorkerSettings(Section):
         default=60.0, gt=0, description="A partition with unread records that stands still for longer is reported."
     )
     stuck_exit_s: float = Field(
-        default=300.0, ge=0, description="One that stands still for longer ends the worker, status 1; 0 for never."
+        default=300.0,
+        ge=0,
+        description="One that stands still for longer ends the worker, status 1; so does an alert service without its "
+        "partitions; 0 for never.",
     )
 
 

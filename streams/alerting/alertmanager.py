@@ -2,7 +2,8 @@
 
 Labels say which alert it is, annotations what changes. An open alert has an end in the future, which every re-send
 moves on: if nobody tells it any more, Alertmanager ends it. When severity, likely cause or origin change, so do the
-labels; the alert with the old ones is ended in the same call.
+labels; the alert with the old ones is ended in the same call. Under which labels an earlier process told of an alert,
+Alertmanager is asked, by the fingerprint in its annotations.
 """
 
 import json
@@ -13,8 +14,9 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
+import structlog
 
-from schemas.outputs import Alert, Contribution
+from schemas.outputs import Alert, Contribution, alert_id
 from streams.alerting.alertmanager_silences import mirrored, silence_body, utc
 from streams.alerting.config import SinksConfig
 from streams.alerting.controls import Controls
@@ -22,7 +24,10 @@ from streams.alerting.sinks import SinkRefusedError, call
 
 __all__ = ["Alertmanager", "annotations_of", "labels_of", "links_of"]
 
+log = structlog.get_logger("vigil.alerts")
+
 MOST: Final = 64
+OURS: Final = "filter=" + quote('job="vigil"')
 
 
 def labels_of(alert: Alert) -> dict[str, str]:
@@ -90,17 +95,40 @@ class Alertmanager:
         self.resend_s = config.resend_s
         # It is told of silenced alerts where it has the silence too: then it shows them, and notifies nobody.
         self.takes_silenced = config.mirror_silences
-        self._labels: dict[str, dict[str, str]] = {}
+        self._labels: dict[str, list[dict[str, str]]] = {}
 
     async def tell(self, session: aiohttp.ClientSession, alerts: Sequence[Alert]) -> None:
         """Post them, and the end of those whose labels changed."""
+        await self._learn(session, alerts)
         now_ms = time.time_ns() // 1_000_000
         await call(session, f"{self._url}/alerts", msgspec.json.encode(self.body(alerts, now_ms)))
         for alert in alerts:
             if alert.status == "firing":
-                self._labels[alert.fingerprint] = labels_of(alert)
+                self._labels[alert.fingerprint] = [labels_of(alert)]
             else:
                 self._labels.pop(alert.fingerprint, None)
+
+    def forget(self) -> None:
+        """Drop the labels of alerts: Alertmanager is asked for them again."""
+        self._labels.clear()
+
+    async def _learn(self, session: aiohttp.ClientSession, alerts: Sequence[Alert]) -> None:
+        """Ask for the labels of alerts that this process has not told of, and that are not new."""
+        strangers = {
+            alert.fingerprint
+            for alert in alerts
+            if alert.fingerprint not in self._labels and alert.id != alert_id(alert.fingerprint, 0)
+        }
+        if not strangers:
+            return
+        listed = await call(session, f"{self._url}/alerts?{OURS}", method="GET")
+        try:
+            for one in json.loads(listed):
+                name = str(one["annotations"].get("fingerprint", ""))
+                if name in strangers:
+                    self._labels.setdefault(name, []).append(dict(one["labels"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # what has old labels ends by itself
+            log.warning("Alertmanager's alerts cannot be read", sink=self.name, error=repr(error))
 
     async def tell_controls(self, session: aiohttp.ClientSession, controls: Controls) -> None:
         """Make its silences those of vigil, where that is wanted; its own stay as they are."""
@@ -125,9 +153,9 @@ class Alertmanager:
         """Return what is posted at a time of the wall clock, Unix epoch in milliseconds."""
         bodies = []
         for alert in alerts:
-            labels, before = labels_of(alert), self._labels.get(alert.fingerprint)
-            if before is not None and before != labels:
-                bodies.append(self._one(alert, before, now_ms, is_open=False))
+            labels = labels_of(alert)
+            outdated = [one for one in self._labels.get(alert.fingerprint, ()) if one != labels]
+            bodies += [self._one(alert, one, now_ms, is_open=False) for one in outdated]
             bodies.append(self._one(alert, labels, now_ms, is_open=alert.status == "firing"))
         return bodies
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.outputs import Alert
+from streams.alerting.told import Told
 
 __all__ = ["Backlog", "Entry"]
 
@@ -50,7 +51,9 @@ class Backlog:
         self._entries: dict[str, Entry] = {}
         self._told: dict[str, str] = {}
 
-    def put(self, alert: Alert, partition: int, offset: int, now: float, *, told: bool = False) -> None:
+    def put(
+        self, alert: Alert, partition: int, offset: int, now: float, *, told: bool = False, heard: bool = True
+    ) -> None:
         """Take in a record of the topic.
 
         Args:
@@ -58,8 +61,11 @@ class Backlog:
             partition, offset: where it is.
             now: monotonic seconds.
             told: whether the sink was told before this process began.
+            heard: whether the sink may have been told of this alert before, whatever its state.
         """
         name = alert.fingerprint
+        if not heard:
+            self._told.pop(name, None)
         entry = self._entries.get(name)
         if self._told.get(name) == alert.id:  # a repeat of what was told
             if entry is not None and entry.alert.id == alert.id:
@@ -104,10 +110,10 @@ class Backlog:
         entry.attempts += 1
         entry.due = now + min(self._retry_s, FIRST_RETRY_SECONDS * 2 ** min(entry.attempts - 1, 20))
 
-    def commit(self, partition: int, position: int) -> int:
-        """Return the offset from which a later process has to read this partition, having read to ``position``."""
-        live = (one.offset for one in self._entries.values() if one.partition == partition)
-        return min(live, default=position)
+    def told(self, partition: int, position: int) -> Told:
+        """Return what a later process has to know of this partition, having read to ``position``."""
+        live = (one for one in self._entries.values() if one.partition == partition)
+        return Told.of(position, ((one.offset, one.told, self.was_told(one.alert)) for one in live))
 
     def drop(self, partition: int) -> None:
         """Forget a partition that is another instance's now."""

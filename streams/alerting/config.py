@@ -63,6 +63,7 @@ class AlertingConfig:
         sinks: who is told.
         http_host, http_port: where metrics and health are served; no server when the port is ``None``.
         healthy_s: ``/healthz`` fails when the service stood still for so long.
+        stuck_exit_s: the service ends without its partitions after so long in which Kafka answers; 0 for never.
     """
 
     group_id: str = "vigil-alerts"
@@ -80,3 +81,4 @@ class AlertingConfig:
     http_host: str = "127.0.0.1"
     http_port: int | None = 9465
     healthy_s: float = 60.0
+    stuck_exit_s: float = 300.0

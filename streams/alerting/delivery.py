@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import re
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -10,7 +9,6 @@ from typing import Final
 import aiohttp
 import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.errors import UNREADABLE
 from schemas.outputs import Alert
@@ -19,17 +17,13 @@ from streams.alerting.config import AlertingConfig
 from streams.alerting.controls import Controls
 from streams.alerting.metrics import AlertMetrics
 from streams.alerting.sinks import Sink, SinkAwayError, SinkRefusedError
+from streams.alerting.subscription import Record, Subscription
 from streams.config import KafkaConfig
-from streams.kafka import client_properties
 
 __all__ = ["Delivery"]
 
 log = structlog.get_logger("vigil.alerts")
 
-LOOK_BACK: Final = 200  # records before the committed offset that are read again, to know what was told
-READ_SECONDS: Final = 0.2
-READ_MOST: Final = 500
-COMMIT_SECONDS: Final = 1.0
 HOLD_SECONDS: Final = 1.0
 HELD_MOST: Final = 1_000
 
@@ -37,8 +31,8 @@ HELD_MOST: Final = 1_000
 class Delivery:
     """One sink's reader of the alerts topic.
 
-    The committed offset is that of the oldest alert that the sink has to be told, or told again; so whoever comes next
-    finds everything in the topic, and nothing is kept elsewhere.
+    Whoever comes next finds in the topic what has to be told, and in the commit what was: it is committed after each
+    call that the sink took, before the next. So a kill repeats the call that was under way, and no other.
 
     Args:
         sink: whom to tell.
@@ -63,67 +57,41 @@ class Delivery:
         self._controls, self._controls_told = controls, -1
         self._backlog = Backlog(resend_s=sink.resend_s, retry_s=config.sinks.retry_s)
         self._decoder = msgspec.json.Decoder(Alert)
-        self._started_ms = _wall_ms()
-        self._told_below: dict[int, int] = {}
-        self._positions: dict[int, int] = {}
-        self._committed: dict[int, int] = {}
-        self._commit_at = 0.0
         self._stopping = False
         self._away_until, self._failures = 0.0, 0
-        suffix = re.sub(r"[^A-Za-z0-9._-]+", ".", sink.name)
-        own = {"group.instance.id": f"{config.instance}.{suffix}"} if config.instance else {}
-        self._consumer = Consumer(
-            {
-                **client_properties(kafka, "consumer"),
-                "group.id": f"{config.group_id}.{suffix}",
-                "session.timeout.ms": kafka.session_timeout_ms,
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 100,
-                **own,
-            }
-        )
+        self._subscription = Subscription(sink, kafka, config, topic, told=self._backlog.told, lost=self._lose)
 
     async def run(self) -> None:
         """Tell until asked to stop; then commit what was told and leave the group."""
-        self._consumer.subscribe([self._topic], on_assign=self._assign, on_revoke=self._revoke)
+        self._subscription.open()
         self._metrics.sink_up.labels(self._sink.name).set(1)
         timeout = aiohttp.ClientTimeout(total=self._config.sinks.timeout_s)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while not self._stopping:
-                for message in await asyncio.to_thread(self._consumer.consume, READ_MOST, READ_SECONDS):
-                    self._take(message)
-                await self._tell(session)
-                if time.monotonic() > self._commit_at:
-                    await asyncio.to_thread(self._commit)
+                for record in await asyncio.to_thread(self._subscription.read):
+                    self._take(record)
+                if self._subscription.is_current:
+                    await self._tell(session)
+                await asyncio.to_thread(self._subscription.commit)
                 self._metrics.waiting.labels(self._sink.name).set(self._backlog.waiting)
-        await asyncio.to_thread(self._leave)
+        await asyncio.to_thread(self._subscription.close)
 
     def stop(self) -> None:
         """Ask to stop."""
         self._stopping = True
 
-    def _leave(self) -> None:
-        self._commit()
-        self._consumer.close()
-
-    def _take(self, message: Message) -> None:
-        number, offset, value = message.partition(), message.offset(), message.value()
-        if (error := message.error()) is not None:
-            log.warning("reading alerts", sink=self._sink.name, error=error.str())  # the client goes on by itself
-            return
-        if number is None or offset is None:
-            return
-        self._positions[number] = offset + 1
-        if value is None:
-            return
+    def _take(self, record: Record) -> None:
+        number, offset = record.partition, record.offset
         try:
-            alert = self._decoder.decode(value)
+            alert = self._decoder.decode(record.value)
         except UNREADABLE as error:
             log.warning("no alert, passed over", topic=self._topic, part=number, offset=offset, error=str(error))
             return
-        told = offset < self._told_below.get(number, 0)
-        self._backlog.put(alert, number, offset, time.monotonic(), told=told)
+        self._backlog.put(alert, number, offset, time.monotonic(), told=record.told, heard=record.heard)
+
+    def _lose(self, partition: int) -> None:
+        self._backlog.drop(partition)
+        self._sink.forget()
 
     async def _tell(self, session: aiohttp.ClientSession) -> None:
         """Tell what is due; one that is away is left alone for a while."""
@@ -185,6 +153,7 @@ class Delivery:
         for one in entries:
             self._backlog.done(one, time.monotonic())
         self._metrics.deliveries.labels(self._sink.name, "ok").inc(len(entries))
+        await asyncio.to_thread(self._subscription.commit)
 
     def _note_away(self, entries: Sequence[Entry], error: str) -> None:
         if not self._failures:
@@ -194,45 +163,6 @@ class Delivery:
         self._away_until = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads attempts
         self._metrics.sink_up.labels(self._sink.name).set(0)
         self._metrics.deliveries.labels(self._sink.name, "away").inc(len(entries))
-
-    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        starts = []
-        for each in consumer.committed(partitions, 10.0):
-            number = each.partition
-            if each.offset >= 0:
-                self._told_below[number] = self._committed[number] = each.offset
-                each.offset = max(0, each.offset - LOOK_BACK)
-            elif not self._sink.wants_all:
-                [found] = consumer.offsets_for_times([TopicPartition(each.topic, number, self._started_ms)], 10.0)
-                each.offset = found.offset
-            starts.append(each)
-        consumer.assign(starts)
-
-    def _revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._commit()
-        for each in partitions:
-            self._backlog.drop(each.partition)
-            self._positions.pop(each.partition, None)
-            self._committed.pop(each.partition, None)
-        consumer.unassign()
-
-    def _commit(self) -> None:
-        self._commit_at = time.monotonic() + COMMIT_SECONDS
-        offsets = {
-            number: self._backlog.commit(number, max(position, self._told_below.get(number, 0)))
-            for number, position in self._positions.items()
-        }
-        changed = {number: at for number, at in offsets.items() if self._committed.get(number) != at}
-        if not changed:
-            return
-        try:
-            self._consumer.commit(
-                offsets=[TopicPartition(self._topic, number, at) for number, at in changed.items()], asynchronous=False
-            )
-        except KafkaException as error:
-            log.warning("what a sink was told is not committed yet", sink=self._sink.name, error=error.args[0].str())
-            return
-        self._committed |= changed
 
 
 def _wall_ms() -> int:

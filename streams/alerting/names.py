@@ -1,13 +1,15 @@
 """The topics of the alert service: which they are, and whether they can be used."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from schemas.topics import ALERTS, ALERTS_CONTROLS, ALERTS_STATE, ANOMALIES
 from streams.config import KafkaConfig
-from streams.errors import StreamsConfigError
-from streams.topics import admin_client
+from streams.errors import StreamsConfigError, WorkerFatal
+from streams.kafka import admin_properties
 
 __all__ = ["Names", "count_partitions", "names_of"]
 
@@ -33,10 +35,21 @@ class Names:
 
 
 def count_partitions(kafka: KafkaConfig) -> dict[str, int]:
-    """Count the partitions of every topic; empty while no broker answers."""
+    """Count the partitions of every topic; empty while no broker answers.
+
+    Raises:
+        WorkerFatal: the brokers refuse user or password; a file that holds them is read again at the next start.
+    """
+    reasons: dict[int, str] = {}
+    noted: dict[str, Any] = {"log_level": 0, "error_cb": lambda error: reasons.update({error.code(): error.str()})}
+    admin = AdminClient({**admin_properties(kafka), **noted})
     try:
-        topics = admin_client(kafka).list_topics(timeout=ANSWER_SECONDS).topics
-    except KafkaException:
+        topics = admin.list_topics(timeout=ANSWER_SECONDS).topics
+    except KafkaException as error:
+        admin.poll(0)  # tells the reasons, of which the call itself knows none
+        refused = reasons.get(KafkaError._AUTHENTICATION)  # noqa: SLF001 -- a public constant of the client
+        if refused is not None:
+            raise WorkerFatal(f"Kafka refuses user or password: {refused}") from error
         return {}
     return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 

@@ -89,6 +89,9 @@ class RedisAlerts:
         except RedisError as error:
             raise SinkAwayError(str(error)) from error
 
+    def forget(self) -> None:
+        """Do nothing: it knows nothing of single alerts."""
+
     async def tell_controls(self, session: aiohttp.ClientSession, controls: Controls) -> None:  # noqa: ARG002 -- a Sink
         """Write what people said."""
         key = f"{self._config.key_prefix}{CONTROLS}"

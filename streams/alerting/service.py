@@ -75,7 +75,7 @@ class AlertService:
         self._lock = asyncio.Lock()
         self._stop, self._timed = asyncio.Event(), asyncio.Event()
         self._timing: Timing | None = None
-        self._looked = self._wrote_s = 0.0
+        self._looked = self._wrote_s = self._unready_s = 0.0
         self._thread = ThreadPoolExecutor(1, "alert-clock")
         self._health = ServiceHealth(config.healthy_s, self._facts)
         self._server: HealthServer | None = None
@@ -105,8 +105,10 @@ class AlertService:
             for one in self._sinks()
         ]
         log.info("starting", clock=self._config.clock, group=self._config.group_id, partitions=names.partitions)
-        await app.start()
         work, timing = asyncio.create_task(self._work()), asyncio.create_task(self._keep_time(keeper, reader))
+        started = asyncio.create_task(app.start())  # it waits for partitions, for ever if need be
+        for one in (await asyncio.wait([started, timing], return_when=asyncio.FIRST_COMPLETED))[0]:
+            one.result()
         telling = [asyncio.create_task(one.run()) for one in deliveries]
         asked, crashed = asyncio.create_task(self._stop.wait()), asyncio.create_task(app.wait_until_stopped())
         done, _ = await asyncio.wait([work, timing, *telling, asked, crashed], return_when=asyncio.FIRST_COMPLETED)
@@ -206,6 +208,7 @@ class AlertService:
         """Let event time pass, also while no anomaly comes, and heed what people say."""
         away, heeded = False, -1
         while True:
+            began = time.monotonic()
             try:
                 self._timing = await self._in_thread(keeper.read) or self._timing
                 away = False
@@ -217,14 +220,27 @@ class AlertService:
                 away = True
             await self._in_thread(reader.poll)
             async with self._lock:
-                if reader.controls.version != heeded and not self._health.waiting:
-                    heeded = reader.controls.version
-                    self._heed(reader.controls)
-                await self._pass_time()
+                if not self._health.waiting:
+                    if reader.controls.version != heeded:
+                        heeded = reader.controls.version
+                        self._heed(reader.controls)
+                    await self._pass_time()
             self._health.beat()
             self.metrics.looks.inc()
             self._look()
             await asyncio.sleep(self._config.tick_s)
+            if not away:
+                self._check_ready(time.monotonic() - began)
+
+    def _check_ready(self, seconds: float) -> None:
+        """End where partitions do not come though Kafka answers: Faust's client may have given up, and says nothing.
+
+        Raises:
+            WorkerFatal: for longer than ``stuck_exit_s``, of the time in which Kafka answered.
+        """
+        self._unready_s = self._unready_s + seconds if self._health.waiting else 0.0
+        if 0 < self._config.stuck_exit_s < self._unready_s:
+            raise WorkerFatal(f"{self._health.waiting}, for {self._unready_s:.0f} s in which Kafka answered")
 
     async def _pass_time(self) -> None:
         """Decide what can be decided and write what changed; the caller holds the lock."""

@@ -62,6 +62,10 @@ class Sink(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Drop what is known of single alerts: some are another instance's now, and change there."""
+        ...
+
 
 async def call(
     session: aiohttp.ClientSession,

@@ -2,6 +2,7 @@
 
 The signature is HMAC-SHA256 over ``TIMESTAMP.BODY``, in the header ``X-Vigil-Signature: sha256=HEX``; the timestamp is
 in ``X-Vigil-Timestamp``, seconds. A receiver computes the same, compares in constant time, and refuses old timestamps.
+A post that is repeated has the same body and the same ``Idempotency-Key``, the id of the change.
 """
 
 import hashlib
@@ -49,12 +50,19 @@ class Webhook:
     async def tell_controls(self, session: aiohttp.ClientSession, controls: Controls) -> None:
         """Do nothing: it is told of alerts alone."""
 
+    def forget(self) -> None:
+        """Do nothing: it knows nothing of single alerts."""
+
     async def tell(self, session: aiohttp.ClientSession, alerts: Sequence[Alert]) -> None:
         """Post each."""
         for alert in alerts:
             body = msgspec.json.encode({"v": 1, "alert": alert, "links": links_of(alert, self._config)})
             now = int(time.time())
-            headers = {"X-Vigil-Alert-Id": alert.id, "X-Vigil-Timestamp": str(now)}
+            headers = {
+                "Idempotency-Key": f'"{alert.id}"',  # a structured field's string, as the IETF's draft has it
+                "X-Vigil-Alert-Id": alert.id,
+                "X-Vigil-Timestamp": str(now),
+            }
             if self._config.webhook_secret is not None:
                 headers["X-Vigil-Signature"] = sign(self._config.webhook_secret, now, body)
             await call(session, self._url, body, headers)

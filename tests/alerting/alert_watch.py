@@ -12,7 +12,7 @@ from vigil.demo.stage import WorkerProcess
 
 def sample(service: WorkerProcess, name: str, **labels: str) -> float:
     """One of its metrics; 0 when it has none of this name and these labels."""
-    with urllib.request.urlopen(f"{service.url}/metrics", timeout=5) as answer:  # noqa: S310 - our own
+    with urllib.request.urlopen(f"{service.url}/metrics", timeout=60) as answer:  # noqa: S310 - our own
         text = answer.read().decode()
     for family in text_string_to_metric_families(text):
         for one in family.samples:
@@ -24,7 +24,7 @@ def sample(service: WorkerProcess, name: str, **labels: str) -> float:
 def ready(service: WorkerProcess) -> dict[str, Any]:
     """What its `/readyz` says, whatever the status."""
     try:
-        with urllib.request.urlopen(f"{service.url}/readyz", timeout=5) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(f"{service.url}/readyz", timeout=60) as answer:  # noqa: S310 - our own
             return dict(json.load(answer))
     except urllib.error.HTTPError as error:
         return dict(json.load(error))

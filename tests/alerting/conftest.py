@@ -37,12 +37,12 @@ def stage(servers: EmbeddedServers) -> Iterator[AlertStage]:
 
 @pytest.fixture
 def start(stage: AlertStage) -> Iterator[Callable[..., WorkerProcess]]:
-    """Start an alert service with some settings; all are stopped at the end."""
+    """Start an alert service with some settings; all are stopped at the end. One that is killed needs a name."""
     running: list[WorkerProcess] = []
 
-    def begin(**settings: str) -> WorkerProcess:
+    def begin(member: str | None = None, **settings: str) -> WorkerProcess:
         extra = {f"alerts.{name}": value for name, value in settings.items()}
-        service = stage.alerts(extra)
+        service = stage.alerts(extra, member)
         running.append(service)
         service.wait_until_ready(PATIENCE_SECONDS)
         return service

@@ -10,11 +10,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from msgspec.structs import replace
 
 from benchmarks.alert_stage import AlertReader, AlertStage
-from benchmarks.waiting import wait_until
+from benchmarks.waiting import PATIENCE_SECONDS, wait_until
 from detectors.alerts import AlertPlane
 from schemas.codec import encode
 from schemas.outputs import Anomaly
 from vigil.demo.stage import WorkerProcess
+from vigil.errors import ServiceError
 
 Send = Callable[..., None]
 Start = Callable[..., WorkerProcess]
@@ -165,6 +166,16 @@ class Telemetry:
         looks = sample(service, "vigil_alerts_clock_looks_total")
         self._first = getattr(self, "_first", looks)
         return looks >= self._first + 2
+
+
+def test_a_service_that_gets_no_partitions_though_kafka_answers_ends_and_says_so(
+    stage: AlertStage, start: Start
+) -> None:
+    """The embedded broker never lets go of a member that was killed without a name: its group stands still."""
+    start().kill()
+    second = stage.alerts({"worker.stuck_exit_s": "2"})
+    with pytest.raises(ServiceError, match=r"ended with status 1: .*in which Kafka answered"):
+        second.wait_until_ready(PATIENCE_SECONDS)
 
 
 def test_the_wall_clock_ends_what_no_telemetry_tells_of(start: Start, send: Send, reader: AlertReader) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from alert_samples import flagged
 from alert_watch import sample
+from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.alert_servers import AlertmanagerServer, HookServer
-from benchmarks.alert_stage import AlertReader
+from benchmarks.alert_stage import PARTITIONS, AlertReader, AlertStage
 from benchmarks.waiting import wait_until
-from streams.alerting.webhook import sign
+from streams.alerting.config import SinksConfig
+from streams.alerting.subscription import group_of
+from streams.alerting.webhook import Webhook, sign
 from vigil.demo.stage import WorkerProcess
 
 Send = Callable[..., None]
@@ -21,6 +24,10 @@ Start = Callable[..., WorkerProcess]
 FAULT = [flagged(f"n{member}", second) for second in range(12) for member in range(3)]
 LATER = flagged("elsewhere", 120, cluster="other", severity="info")
 LATEST = flagged("elsewhere", 240, cluster="other", severity="info")
+
+
+def key(post: tuple[dict[str, str], bytes]) -> str:
+    return post[0]["Idempotency-Key"]
 
 
 def statuses(pages: HookServer) -> list[str]:
@@ -98,10 +105,71 @@ def test_posts_are_signed_and_each_change_is_posted_once(
     wait_until(lambda: len(hook.posts) == 2, "the second")
     for (headers, body), told in zip(hook.posts, reader.told, strict=True):
         assert headers["X-Vigil-Alert-Id"] == told.alert.id
+        assert headers["Idempotency-Key"] == f'"{told.alert.id}"'
         assert json.loads(body)["alert"] == json.loads(told.value)
         stamp = int(headers["X-Vigil-Timestamp"])
         assert headers["X-Vigil-Signature"] == sign(b"s3cret", stamp, body)
         assert abs(stamp - time.time()) < 60
+
+
+def test_a_kill_repeats_the_post_that_was_under_way_with_the_same_key_and_no_other(
+    start: Start, send: Send, hook: HookServer
+) -> None:
+    first = start("alerts-0", webhooks=hook.url)
+    send(*(flagged("n0", second, cluster=f"etcd-{place}") for second in range(6) for place in range(3)))
+    wait_until(lambda: len(hook.posts) == 3, "the posts before")
+    hook.answering.clear()
+    send(*(flagged("n0", 7 + second, cluster="etcd-x") for second in range(6)))
+    wait_until(lambda: len(hook.posts) == 4, "the post that gets no answer")
+    first.kill()
+    hook.answering.set()
+    start("alerts-0", webhooks=hook.url)
+    send(LATEST)
+    wait_until(
+        lambda: len({headers["X-Vigil-Alert-Id"] for headers, _ in hook.posts}) == 8, "four alerts and their ends"
+    )
+    repeated = [post for post in hook.posts if [key(one) for one in hook.posts].count(key(post)) > 1]
+    assert [json.loads(body)["alert"]["cluster"] for _, body in repeated] == ["etcd-x", "etcd-x"]
+    assert repeated[0][1] == repeated[1][1]
+
+
+def test_a_killed_service_ends_what_alertmanager_has_under_labels_of_before(
+    start: Start, send: Send, alertmanager: AlertmanagerServer
+) -> None:
+    first = start("alerts-0", alertmanagers=alertmanager.url)
+    send(*(flagged("n0", second, severity="warning") for second in range(4)), flagged("n0", 5, severity="info"))
+    wait_until(lambda: [one["labels"]["severity"] for one in alertmanager.alerts()] == ["warning"], "a warning")
+    first.kill()
+    start("alerts-0", alertmanagers=alertmanager.url)
+    send(*(flagged("n0", second) for second in range(6, 9)), flagged("n0", 12))
+    wait_until(
+        lambda: [one["labels"]["severity"] for one in alertmanager.alerts()] == ["critical"], "nothing but worse"
+    )
+
+
+def test_a_webhook_that_was_there_hears_what_was_published_while_the_service_was_away(
+    stage: AlertStage, start: Start, send: Send, hook: HookServer, reader: AlertReader
+) -> None:
+    first = start(webhooks=hook.url)
+    wait_until(lambda: has_begun(stage, hook), "the webhook's place to be remembered")
+    first.stop()
+    other = start()
+    send(*FAULT)
+    wait_until(lambda: len(reader.told) == 1, "the alert")
+    other.stop()
+    assert not hook.posts
+    start(webhooks=hook.url)
+    wait_until(lambda: len(hook.posts) == 1, "the post")
+
+
+def has_begun(stage: AlertStage, hook: HookServer) -> bool:
+    group = group_of(stage.settings["alerts.group_id"], Webhook(hook.url, SinksConfig()).name)
+    partitions = [TopicPartition(stage.kafka.topics["alerts"], number) for number in range(PARTITIONS)]
+    consumer = Consumer({"bootstrap.servers": stage.kafka.bootstrap, "group.id": group})
+    try:
+        return all(each.offset >= 0 for each in consumer.committed(partitions, 10))
+    finally:
+        consumer.close()
 
 
 def test_a_receiver_that_refuses_is_asked_again_and_a_restart_repeats_nothing(

@@ -252,6 +252,23 @@ def test_an_anomaly_is_explained_with_the_rights_to_read_alone(cluster: Cluster)
     assert (replay["status"], replay["score"]) == ("equal", anomaly.score)
 
 
+def test_a_wrong_password_ends_the_alert_service_and_is_shown_nowhere(cluster: Cluster, tmp_path: Path) -> None:
+    secret = tmp_path / "wrong.password"
+    secret.write_text("correct-horse-battery")
+    service = subprocess.run(
+        [sys.executable, "-m", "vigil", "alerts", "run", "--set", "redis.enabled=false", "--set", "alerts.port=0"],
+        env={**os.environ, **cluster.variables("vigil-alerts"), "VIGIL_KAFKA__SASL_PASSWORD_FILE": str(secret)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    said = service.stdout + service.stderr
+    assert service.returncode == 1
+    assert "Kafka refuses user or password" in said
+    assert "correct-horse-battery" not in said
+
+
 @pytest.mark.parametrize(
     ("user", "topic"),
     [

@@ -1,5 +1,6 @@
 """The embedded servers are real ones: they answer over TCP, keep what they are told, and leave nothing behind."""
 
+import json
 import os
 import socket
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from vigil.embedded import EmbeddedServers
@@ -27,6 +28,29 @@ def test_redis_keeps_a_value(servers: EmbeddedServers) -> None:
     with redis.Redis.from_url(servers.redis_url) as client:
         client.set("greeting", "hello")
         assert client.get("greeting") == b"hello"
+
+
+def test_a_consumer_that_has_read_everything_asks_a_few_times_a_second(servers: EmbeddedServers) -> None:
+    admin = AdminClient({"bootstrap.servers": servers.bootstrap})
+    admin.create_topics([NewTopic("quiet", num_partitions=4, replication_factor=1)])["quiet"].result(10)
+    fetches: list[int] = []
+
+    def count(statistics: str) -> None:
+        fetches.append(sum(each["req"].get("Fetch", 0) for each in json.loads(statistics)["brokers"].values()))
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers.bootstrap,
+            "group.id": "quiet",
+            "statistics.interval.ms": 500,
+            "stats_cb": count,
+        }
+    )
+    consumer.assign([TopicPartition("quiet", number, 0) for number in range(4)])
+    while len(fetches) < 6:
+        assert consumer.poll(0.1) is None
+    consumer.close()
+    assert 0 < fetches[-1] < 400, "without a pause it would be tens of thousands in three seconds"
 
 
 def test_a_record_comes_back_from_the_broker(servers: EmbeddedServers) -> None:
