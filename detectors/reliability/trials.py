@@ -69,7 +69,7 @@ TRIALS: tuple[Trial, ...] = (
     Trial("without those, the day's baseline alone", ALONE, _of_day),
     Trial("without those, and without what is made across fields", ALONE, lambda name: not name.startswith("across")),
     Trial("0.3 of the shipped model's trees", Recipe(prior=0.3)),
-    Trial("the reference recipe's trees", REFERENCE_RECIPE),
+    Trial("the reference recipe's trees, without transplants", REFERENCE_RECIPE),
     Trial("trees of depth 6", Recipe(depth=6)),
     Trial("without transplants", Recipe(transplants=0.0)),
     Trial("twice as many transplants", Recipe(transplants=8.0)),
