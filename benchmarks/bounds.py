@@ -68,7 +68,7 @@ def measure_stages(batches: list[Records]) -> dict[str, float]:
 
     def told(good: Decoded, each: Any, own: Any) -> list[VerdictColumns]:
         verdicts = Verdicts(detector.name, "", 1.0, each.records, own, np.zeros(len(own), np.bool_))
-        return joined([verdict_columns(CONSENSUS.name, good, verdicts, [])])
+        return joined([verdict_columns(CONSENSUS, good, verdicts, [])])
 
     zipped = list(zip(decoded, windows, scores, strict=True))
     columns = _timed(found, "verdicts", [lambda three=three: told(*three) for three in zipped])

@@ -124,6 +124,7 @@ def test_a_kill_repeats_the_post_that_was_under_way_with_the_same_key_and_no_oth
     first.kill()
     hook.answering.set()
     start("alerts-0", webhooks=hook.url)
+    wait_until(lambda: len(hook.posts) == 5, "the same post again")
     send(LATEST)
     wait_until(
         lambda: len({headers["X-Vigil-Alert-Id"] for headers, _ in hook.posts}) == 8, "four alerts and their ends"
