@@ -1,6 +1,7 @@
 """The live view: the keys of docs/operations/redis.md, in any order of writing, through an outage of Redis."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -183,6 +184,37 @@ def test_thousands_of_nodes_go_out_in_one_write_each_once(config: RedisConfig, r
     flushes = registry.get_sample_value("vigil_redis_flushes_total", {"result": "ok"})
     assert flushes is not None
     assert flushes <= 21
+
+
+class Flushes:
+    """Notes when writes ended and how long they took, in seconds; a ``ViewEvents``."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[float, float]] = []
+
+    def redis_flushed(self, nodes: int, seconds: float) -> None:  # noqa: ARG002 - a view says both
+        self.ended.append((time.monotonic(), seconds))
+
+    def redis_failed(self) -> None:
+        raise AssertionError("Redis was there")
+
+    def redis_lost(self, nodes: int) -> None:
+        raise AssertionError(f"{nodes} nodes were forgotten")
+
+
+def test_a_view_that_takes_long_to_write_leaves_redis_four_fifths_of_its_time(config: RedisConfig) -> None:
+    flushes = Flushes()
+    view = RedisView(replace(config, flush_interval_s=0.0), worker="w", events=flushes)
+    view.start()
+    view.offer(columns=[columns(20_000, 0)])
+    wait_until(lambda: len(flushes.ended) == 1, "the first write")
+    view.offer(columns=[columns(20_000, 1)])
+    view.offer(columns=[columns(20_000, 2)])
+    assert view.waiting == 20_000, "each node once"
+    wait_until(lambda: len(flushes.ended) == 2, "the second write")
+    assert view.close(30)
+    (first, took), (second, again) = flushes.ended[:2]
+    assert second - again - first >= 3.9 * took > 0.05
 
 
 def test_while_redis_is_away_only_the_newest_verdicts_wait_and_no_more_than_allowed(config: RedisConfig) -> None:
