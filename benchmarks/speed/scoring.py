@@ -19,7 +19,7 @@ from detectors.reference import FIELDS, WINDOW
 from features.batch import WindowBatch
 from schemas.streams import CONSENSUS
 
-__all__ = ["measure_scoring"]
+__all__ = ["measure_scoring", "recorded_windows"]
 
 BAD_EVERY: Final = 50  # windows: one of them shows a fault
 BAD_FACTOR: Final = 30.0
@@ -34,7 +34,7 @@ def measure_scoring(*, quick: bool, peers: str | None) -> dict[str, Any]:
         quick: fewer windows and repeats.
         peers: interpreter that has river, ``None`` to leave it out.
     """
-    windows = _windows(2_000 if quick else 8_000)
+    windows = recorded_windows(2_000 if quick else 8_000)
     repeats = 5 if quick else 9
     detector = cast("StatefulDetector", load_detectors(CONSENSUS)[0])
     batch = WindowBatch.stack(windows)
@@ -66,7 +66,8 @@ def measure_scoring(*, quick: bool, peers: str | None) -> dict[str, Any]:
     }
 
 
-def _windows(count: int) -> NDArray[np.float32]:
+def recorded_windows(count: int) -> NDArray[np.float32]:
+    """Return windows of a real cluster, float32 (count, WINDOW, F), every fiftieth with a fault in its newest step."""
     windows = np.array(windows_of(Fleet(500), count, WINDOW, FIELDS), dtype=np.float32)
     numbers = [place for place, name in enumerate(FIELDS) if name not in CONSENSUS.codes]
     bad = np.arange(0, count, BAD_EVERY)
