@@ -11,13 +11,13 @@ __all__ = ["FLEETS", "measure_fleet", "measure_growth"]
 
 FLEETS: Final = (100, 10_000, 100_000)
 WARM_STEPS: Final = 32  # until every window is complete
-TIMED_RECORDS: Final = 200_000
+TIMED_RECORDS: Final = 600_000
 MEGABYTE: Final = 1e6
 
 
 def measure_growth(servers: Servers, *, quick: bool) -> dict[int, dict[str, Any]]:
     """Measure fleets of several sizes, see ``measure_fleet``."""
-    timed = TIMED_RECORDS if quick else 3 * TIMED_RECORDS
+    timed = TIMED_RECORDS if quick else 2 * TIMED_RECORDS
     return {nodes: measure_fleet(servers, nodes, timed) for nodes in FLEETS}
 
 
