@@ -8,6 +8,7 @@ import pytest
 from benchmarks.dashboards.__main__ import measured
 from benchmarks.dashboards.stage import live
 
+LONGER = 3
 NEEDED = ("prometheus", "prometheus-alertmanager", "redis-server")
 pytestmark = [
     pytest.mark.integration,
@@ -24,6 +25,10 @@ def test_no_panel_is_empty_every_rule_finds_what_it_looks_at_and_each_dashboard_
 ) -> None:
     with live() as running:
         found = measured(running, 75.0, tmp_path)
+        for _ in range(LONGER):  # faults come at random: a panel about alerts is empty until there were some
+            if not found["empty"]:
+                break
+            found = measured(running, 75.0, tmp_path)
     assert found["empty"] == []
     assert found["rules_wrong"] == []
     assert found["panels"] > 60
