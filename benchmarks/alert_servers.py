@@ -22,7 +22,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.waiting import wait_until
-from vigil.embedded import HOST, free_ports
+from vigil.ports import HOST, free_ports, free_run
 
 __all__ = ["AlertmanagerServer", "ApacheBroker", "HookServer", "PrometheusServer", "ServerMissingError"]
 
@@ -253,8 +253,7 @@ class ApacheBroker(_Process):
         if not LAUNCHER.is_file() or shutil.which("java") is None:
             raise ServerMissingError(f"no Apache Kafka at {LAUNCHER}, or no Java 17: give one, --kafka HOST:PORT")
         self._directory = directory
-        while not _is_free(self.port + 1):
-            [self.port] = free_ports(1)
+        self.port = free_run(2)  # the second is the controller's
         os.environ.setdefault("KAFKA_HEAP", "320m")
 
     @property
@@ -274,12 +273,3 @@ class ApacheBroker(_Process):
             return bool(admin.list_topics(timeout=5.0).brokers)
         except (OSError, KafkaException):
             return False
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as one:
-        try:
-            one.bind((HOST, port))
-        except OSError:
-            return False
-        return True

@@ -20,7 +20,8 @@ from streams.config import KafkaConfig
 from streams.topics import configured_topics, ensure_topics
 from vigil.demo.stage import WorkerProcess
 from vigil.doctor import quiet_admin
-from vigil.embedded import HOST, EmbeddedServers, free_ports
+from vigil.embedded import EmbeddedServers
+from vigil.ports import HOST, free_ports
 
 __all__ = ["AlertReader", "AlertStage", "Told", "alert_stage"]
 

@@ -16,7 +16,7 @@ from benchmarks.chaos.workers import WorkerProcesses
 from benchmarks.waiting import wait_until
 from streams import KafkaConfig, TopicsError, configured_topics, ensure_topics
 from streams.topics import admin_client
-from vigil.embedded import free_ports
+from vigil.ports import free_ports
 
 __all__ = ["Stage"]
 

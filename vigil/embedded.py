@@ -23,10 +23,10 @@ from confluent_kafka.admin import AdminClient
 
 from vigil import long_polls
 from vigil.errors import EmbeddedError
+from vigil.ports import HOST, free_ports
 
-__all__ = ["EmbeddedServers", "free_ports"]
+__all__ = ["EmbeddedServers"]
 
-HOST = "127.0.0.1"
 START_ATTEMPTS = 3  # a free port may be taken by someone else between the look and the bind
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.02
@@ -188,15 +188,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports that are free right now; all are held open until all are known, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _redis_answers(port: int) -> bool:

@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from benchmarks.chaos.servers import ServerError
-from vigil.embedded import free_ports
+from vigil.ports import free_ports
 
 __all__ = ["WorkerProcesses"]
 

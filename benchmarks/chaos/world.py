@@ -26,7 +26,7 @@ from detectors.consensus.detector import ConsensusDetector
 from detectors.scoring import StreamScorer
 from schemas.streams import CONSENSUS
 from streams import KafkaConfig, TopicsError, configured_topics, ensure_topics
-from vigil.embedded import free_ports
+from vigil.ports import free_ports
 
 __all__ = ["Setup", "World"]
 

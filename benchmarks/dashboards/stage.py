@@ -22,8 +22,8 @@ from benchmarks.chaos.servers import RedisServer
 from benchmarks.waiting import wait_until
 from streams.kafka import client_properties
 from vigil.demo.stage import WorkerProcess
-from vigil.embedded import free_ports
 from vigil.malformed import KINDS, break_record
+from vigil.ports import free_ports
 from vigil.publisher import Publisher
 from vigil.simulator import ConsensusFleet, simulate_consensus
 

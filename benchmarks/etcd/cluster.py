@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.etcd.gateway import HOST, status
 from benchmarks.etcd.proxy import PeerNetwork
-from vigil.embedded import free_ports
+from vigil.ports import free_ports
 
 __all__ = ["Cluster", "EtcdError", "Member"]
 

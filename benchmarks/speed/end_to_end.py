@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 from benchmarks.speed.servers import Servers
 from streams import KafkaConfig
-from vigil.embedded import free_ports
+from vigil.ports import free_ports
 
 __all__ = ["Mark", "WorkerProcess", "peer_rate", "process_usage", "rate_between"]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.chaos.servers import Cluster, RedisServer
-from vigil.embedded import EmbeddedServers, free_ports
+from vigil.embedded import EmbeddedServers
+from vigil.ports import free_ports
 
 __all__ = ["Servers", "serve"]
 

@@ -12,7 +12,7 @@ from benchmarks.chaos.faults import LANES, Kind, plan
 from benchmarks.chaos.group import _generation, _partition
 from benchmarks.chaos.network import END_TRANSACTION, SEND_OFFSETS, Network, Trap
 from benchmarks.chaos.verdicts import Comparison, compare_anomalies
-from vigil.embedded import free_ports
+from vigil.ports import free_ports
 
 EXPECTED = {each.id: each for each in offline(fleet(3, range(40), faults={("n1", 35): 90.0, ("n2", 36): 70.0}))}
 

@@ -30,7 +30,7 @@ from features.recordings import read_columns, read_recording
 from schemas.codec import decode_record
 from schemas.metrics import ConsensusMetrics
 from schemas.streams import CONSENSUS
-from vigil.embedded import free_ports
+from vigil.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "benchmarks/etcd/recordings"

@@ -13,6 +13,8 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from vigil.ports import free_run
+
 LAUNCHER = Path(__file__).resolve().parents[2].parent / "shared" / "kafka" / "start"
 START_SECONDS = 60.0
 
@@ -32,7 +34,7 @@ class ApacheKafka:
         self.properties = properties
         self.environment: dict[str, str] = {}
         self.client: dict[str, str] = {}
-        self.port = _free_pair()
+        self.port = free_run(2)  # the second is the controller's
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,16 +73,3 @@ class ApacheKafka:
             return bool(admin.list_topics(timeout=5.0).brokers)
         except (OSError, KafkaException):
             return False
-
-
-def _free_pair() -> int:
-    """Find a port that is free together with the next one (the controller's)."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port

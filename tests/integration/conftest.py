@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from apache import ApacheKafka
-from redis_servers import free_port, redis_server
+from redis_servers import redis_server
 from rig import Rig, lively_fleet, wait_until
 
 from detectors.catalogue import load_detectors
 from schemas.streams import CONSENSUS
 from vigil.embedded import EmbeddedServers
+from vigil.ports import free_run
 from vigil.scorers import stream_scorer
 from vigil.settings import StreamSettings
 
@@ -55,7 +56,7 @@ def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if shutil.which("redis-server") is None:
         yield request.getfixturevalue("embedded").redis_url
         return
-    with redis_server(tmp_path_factory.mktemp("redis"), free_port()) as url:
+    with redis_server(tmp_path_factory.mktemp("redis"), free_run(1)) as url:
         yield url
 
 

@@ -1,7 +1,6 @@
 """A real redis-server of a test's own."""
 
 import contextlib
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +9,6 @@ from certificates import Certificate
 from redis import Redis
 from redis.exceptions import RedisError
 from rig import wait_until
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -13,13 +13,14 @@ import pytest
 from fleet_samples import START_MS, Telemetry, fleet, offline
 from prometheus_client import CollectorRegistry
 from redis import Redis
-from redis_servers import free_port, redis_server
+from redis_servers import redis_server
 from rig import Rig, wait_until
 
 from streams import RedisConfig, RedisView
 from streams.metrics import WorkerMetrics
 from streams.verdict_columns import VerdictColumns
 from streams.verdicts import About, NodeAnomaly, NodeVerdict
+from vigil.ports import free_run
 
 
 def verdict(node: str = "n1", second: int = 0, *, severity: str = "", score: float = 10.0) -> NodeVerdict:
@@ -233,7 +234,7 @@ def test_while_redis_is_away_only_the_newest_verdicts_wait_and_no_more_than_allo
 def test_an_outage_of_redis_holds_nothing_up_and_repairs_itself(rig: Rig, tmp_path: Path) -> None:
     if shutil.which("redis-server") is None:
         pytest.skip("stops a Redis of its own: needs redis-server (Debian: redis-server)")
-    port = free_port()
+    port = free_run(1)
     own = replace(rig.redis, url=f"redis://127.0.0.1:{port}/0", timeout_s=0.5)
     client = Rig("", own.url).client()
     first, second = fleet(4, range(40)), fleet(4, range(40, 60), faults={("n2", 59): 130.0})
@@ -259,7 +260,7 @@ def test_an_outage_of_redis_holds_nothing_up_and_repairs_itself(rig: Rig, tmp_pa
 def test_a_redis_that_lost_everything_is_told_again_who_is_silent(rig: Rig, tmp_path: Path) -> None:
     if shutil.which("redis-server") is None:
         pytest.skip("needs a redis-server of its own to kill")
-    port = free_port()
+    port = free_run(1)
     with redis_server(tmp_path, port) as url:
         config = replace(rig.redis, url=url)
         before = [each for each in fleet(4, range(60)) if each.key != b"n3"] + fleet(4, range(31))

@@ -15,7 +15,7 @@ from certificates import make_certificate
 from fleet_samples import START_MS, fleet
 from redis import Redis
 from redis.exceptions import RedisError
-from redis_servers import free_port, secured_redis
+from redis_servers import secured_redis
 from rig import Rig, wait_until
 
 from benchmarks.dashboards.sources import substituted
@@ -26,6 +26,7 @@ from vigil.configuration import load_configuration
 from vigil.dashboards.grafana import command
 from vigil.dashboards.scripts import NODES
 from vigil.doctor import Status, diagnose
+from vigil.ports import free_run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/operations/security.md"
 ADMIN = "admin-hunter2"
@@ -69,7 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (directory / "grafana.password").write_text("grafana-hunter2\n")
     commands = re.findall(r"<!-- redis(?:-dashboards)?: begin -->\n```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(commands) == 2
-    with secured_redis(directory, free_port(), certificate, ADMIN) as url:
+    with secured_redis(directory, free_run(1), certificate, ADMIN) as url:
         environment = {**os.environ, "REDIS_ADMIN": url, "REDISCLI_AUTH": ADMIN}
         for command in commands:
             done = subprocess.run(

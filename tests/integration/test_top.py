@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fleet_samples import START_MS, fleet
 from redis import Redis
-from redis_servers import free_port, redis_server
+from redis_servers import redis_server
 from rich.console import Console
 from rig import Rig
 
@@ -22,6 +22,7 @@ from streams.fleet import FleetReader, Selection
 from vigil.cli.app import create_app
 from vigil.cli.top_screen import fleet_screen
 from vigil.errors import ServiceError
+from vigil.ports import free_run
 
 FAULTS = {("n2", 44): 130.0, ("n3", 43): 60.0, ("n1", 35): 90.0}
 
@@ -145,7 +146,7 @@ def line_of(process: "subprocess.Popen[str]", stream: str) -> str:
 
 
 def test_it_goes_on_when_redis_is_back(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_run(1)
     command = [sys.executable, "-m", "vigil", "top", "--json", "--every", "0.2"]
     command += ["--redis", f"redis://127.0.0.1:{port}/0"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

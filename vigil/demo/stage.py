@@ -23,8 +23,9 @@ import vigil
 from streams.config import KafkaConfig
 from streams.topics import configured_topics, ensure_topics
 from vigil.doctor import quiet_admin
-from vigil.embedded import HOST, EmbeddedServers, free_ports
+from vigil.embedded import EmbeddedServers
 from vigil.errors import ServiceError
+from vigil.ports import HOST, free_ports
 
 __all__ = ["Stage", "WorkerProcess", "set_up"]
 
@@ -160,7 +161,7 @@ def set_up(kafka: KafkaConfig | None, redis_url: str | None, worker_arguments: l
         topics = {role: f"{name}.{role}" for role in ROLES}
         kafka = replace(kafka, group_id=name, topics=topics)
         _create_topics(kafka, stack)
-        port = free_ports(1)[0]
+        [port] = free_ports(1)
         arguments = [*worker_arguments, *_worker_settings(kafka, redis_url, name, port)]
         worker = WorkerProcess(arguments, _with_path(environment), port, folder / "worker.log")
         stack.callback(worker.stop)
