@@ -67,8 +67,9 @@ def measure_stages(batches: list[Records]) -> dict[str, float]:
     _timed(found, "snapshots", [lambda some=some: store.snapshot_each(some) for some in slots])
 
     def told(good: Decoded, each: Any, own: Any) -> list[VerdictColumns]:
+        labels = list(zip(good.clusters, good.regions, strict=True))
         verdicts = Verdicts(detector.name, "", 1.0, each.records, own, np.zeros(len(own), np.bool_))
-        return joined([verdict_columns(CONSENSUS, good, verdicts, [])])
+        return joined([verdict_columns(CONSENSUS, good, verdicts, [], labels)])
 
     zipped = list(zip(decoded, windows, scores, strict=True))
     columns = _timed(found, "verdicts", [lambda three=three: told(*three) for three in zipped])

@@ -55,11 +55,19 @@ class Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a batch led to: anomalies in the order of their records, all verdicts, and what became of each step."""
+    """What a batch led to.
+
+    Attributes:
+        anomalies: in the order of their records.
+        verdicts: all, by detector.
+        appended: what became of each step.
+        labels: cluster and region of each record, one object for all records that say the same.
+    """
 
     anomalies: list[Anomaly]
     verdicts: list[Verdicts]
     appended: Appended
+    labels: Sequence[Label]
 
 
 def severity(score: float, levels: tuple[float, float]) -> Severity:
@@ -146,7 +154,8 @@ class StreamScorer:
             partitions: int32 (n,).
             offsets: int64 (n,), increasing within a partition; records that a restored window contains are passed over.
         """
-        appended = self.append(decoded, partitions, offsets)
+        labels = self._labels.of(decoded)
+        appended = self._append(decoded, partitions, offsets, labels)
         verdicts: list[Verdicts] = []
         found: list[tuple[int, int, Anomaly]] = []
         if self.silence is not None:
@@ -165,7 +174,7 @@ class StreamScorer:
                 anomaly = _anomaly(detector, decoded, record, float(scores[i]), span, reason, source)
                 found.append((record, order, anomaly))
         found.sort(key=lambda each: each[:2])
-        return Outcome([anomaly for _, _, anomaly in found], verdicts, appended)
+        return Outcome([anomaly for _, _, anomaly in found], verdicts, appended, labels)
 
     def replay(self, decoded: Decoded, *, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> Appended:
         """Bring windows and states to where ``process`` would, for records whose verdicts are known already.
@@ -181,10 +190,13 @@ class StreamScorer:
 
     def append(self, decoded: Decoded, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> Appended:
         """Append records to the windows and leave the detectors' states as they are; arguments as for ``replay``."""
-        labels = None
-        if self.silence is not None:
-            labels = list(map(self._labels.__getitem__, zip(decoded.clusters, decoded.regions, strict=True)))
-        return self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows, offsets=offsets, labels=labels)
+        return self._append(decoded, partitions, offsets, self._labels.of(decoded))
+
+    def _append(
+        self, decoded: Decoded, partitions: NDArray[np.int32], offsets: NDArray[np.int64], labels: Sequence[Label]
+    ) -> Appended:
+        told = labels if self.silence is not None else None
+        return self.store.append(partitions, decoded.keys, decoded.ts_ms, decoded.rows, offsets=offsets, labels=told)
 
     def advance(self, windows: WindowBatch, keys: Sequence[str]) -> list[NodeState | None]:
         """Move the detectors' states over windows of the last ``append``, a node's all or none.
@@ -221,6 +233,10 @@ class StreamScorer:
 
 class _Labels(dict[Label, Label]):
     """Clusters and regions, one object each: a node keeps what its last record said, and a fleet has few of them."""
+
+    def of(self, decoded: Decoded) -> list[Label]:
+        """Return the label of each record."""
+        return list(map(self.__getitem__, zip(decoded.clusters, decoded.regions, strict=True)))
 
     def __missing__(self, label: Label) -> Label:
         if len(self) >= MAX_LABELS:

@@ -227,7 +227,8 @@ class Processor:
         batch.anomalies.extend(outcome.anomalies)
         batch.dead_letters.extend(_dead_letters(records, decoded))
         batch.columns.extend(
-            verdict_columns(scorer.stream, decoded, each, outcome.anomalies) for each in outcome.verdicts
+            verdict_columns(scorer.stream, decoded, each, outcome.anomalies, outcome.labels)
+            for each in outcome.verdicts
         )
         if scorer.silence is not None:
             returned = outcome.appended.returned

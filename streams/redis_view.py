@@ -8,7 +8,7 @@ writers arrive in, the verdict with the newest event time stays. Keys: docs/oper
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ log = structlog.get_logger("vigil.redis")
 
 Row = tuple[Any, ...]
 CHUNK_NODES = 250  # nodes a script call: Redis is busy for about a millisecond, others are served in between
+PART_NODES = 5_000  # nodes that are told at once: what is sent is in memory three times over
 MOST_STEPS = 1_000  # nodes of a write up to which each leaves its step; above, those that are anomalous
 LONGEST_PAUSE_SECONDS = 5.0
 PACE = 4.0  # times what a write took before the next one: whoever shares Redis has four fifths of its time
@@ -71,16 +72,18 @@ class Waiting:
     """Verdicts that are not written yet.
 
     Attributes:
+        lean: whether the steps of verdicts that pass are dropped: a write as large as the last one leaves them out.
         columns: in the order they came, a node perhaps several times.
         told: verdicts told one by one, by detector and node.
     """
 
-    columns: list[VerdictColumns]
-    told: dict[tuple[str, str], NodeVerdict]
+    lean: bool = False
+    columns: list[VerdictColumns] = field(default_factory=list)
+    told: dict[tuple[str, str], NodeVerdict] = field(default_factory=dict)
 
     def add(self, verdicts: Iterable[NodeVerdict], columns: Iterable[VerdictColumns]) -> None:
         """Take newer ones."""
-        self.columns.extend(columns)
+        self.columns.extend(each.lean() if self.lean else each for each in columns)
         for verdict in verdicts:
             old = self.told.get(verdict.key)
             self.told[verdict.key] = verdict if old is None else old.merged(verdict)
@@ -130,7 +133,7 @@ class RedisView:
         self._counters = counters
         self._client = redis_client(config)  # a failed flush stays in the buffer: the next one is the retry
         self._lock = threading.Lock()
-        self._waiting = Waiting([], {})
+        self._waiting = Waiting()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self.up: bool | None = None
@@ -189,14 +192,15 @@ class RedisView:
     def _flush(self) -> bool:
         """Write everything that waits in one pipeline; on failure it waits on, under anything newer."""
         with self._lock:
-            taken, self._waiting = self._waiting, Waiting([], {})
+            taken, self._waiting = self._waiting, Waiting(self._waiting.lean)
         nodes = taken.reduce()
+        self._waiting.lean = not self._tells_steps(taken)
         started = time.monotonic()
         try:
             self._write(taken)
         except RedisError as error:
             with self._lock:
-                newer, self._waiting = self._waiting, taken
+                newer, self._waiting, taken.lean = self._waiting, taken, self._waiting.lean
                 self._waiting.add(newer.told.values(), newer.columns)
                 dropped = self._waiting.bound(self._config.buffer_nodes)
             if self.up is not False:
@@ -212,23 +216,33 @@ class RedisView:
         self._events.redis_flushed(nodes, time.monotonic() - started)
         return True
 
+    def _tells_steps(self, waiting: Waiting) -> bool:
+        """Whether a write leaves the step of every node."""
+        return self._config.history_steps > 0 and sum(map(len, waiting.columns)) <= MOST_STEPS
+
     def _write(self, waiting: Waiting) -> None:
-        prefix = self._config.key_prefix
-        name = f"worker:{self._worker}"
-        key = f"{prefix}{name}"
+        """Write part by part: a pipeline that fails halfway is written again, which changes nothing."""
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.exists(key)
         add_verdicts(pipeline, self._config, waiting.told.values())
-        few = self._config.history_steps > 0 and sum(map(len, waiting.columns)) <= MOST_STEPS
+        all_steps = self._tells_steps(waiting)
         for each in waiting.columns:
-            _add_rows(pipeline, self._config, each.about, each.rows(all_steps=few))
-        pipeline.eval(DROP_LAPSED, 0, prefix, "1000", str(self._config.ttl_s * 1000))
+            for first in range(0, len(each), PART_NODES):
+                rows = each.rows(first, first + PART_NODES, all_steps=all_steps)
+                _add_rows(pipeline, self._config, each.about, rows)
+                pipeline.execute()
+        self._write_counters(pipeline)
+
+    def _write_counters(self, pipeline: Pipeline) -> None:
+        """Write what the pipeline holds, drop what lapsed and write the worker's counters."""
+        prefix, ttl_ms, name = self._config.key_prefix, self._config.ttl_s * 1000, f"worker:{self._worker}"
+        pipeline.eval(DROP_LAPSED, 0, prefix, "1000", str(ttl_ms))
+        pipeline.exists(f"{prefix}{name}")
+        there = len(pipeline) - 1
         counters: dict[Any, Any] = {name: str(value) for name, value in self._counters().items()}
         if counters:
-            pipeline.hset(key, mapping=counters)
-            pipeline.pexpire(key, self._config.ttl_s * 1000)
+            pipeline.hset(f"{prefix}{name}", mapping=counters)
+            pipeline.pexpire(f"{prefix}{name}", ttl_ms)
             # By this machine's clock: the hash itself says whether the worker is there, this is only where to look.
-            pipeline.zadd(f"{prefix}names", {name: time.time_ns() // 1_000_000 + self._config.ttl_s * 1000})
-        [known, *_] = pipeline.execute()
-        if counters and not known:
+            pipeline.zadd(f"{prefix}names", {name: time.time_ns() // 1_000_000 + ttl_ms})
+        if not pipeline.execute()[there] and counters:
             self.emptied.set()

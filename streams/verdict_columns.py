@@ -1,14 +1,15 @@
 """Verdicts on many nodes as columns: nothing is made for a record that passes, only for a node that is written."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.scoring import Verdicts
+from features.nodes import Label
 from schemas.codec import Decoded
 from schemas.outputs import Anomaly
 from schemas.streams import Stream
@@ -29,21 +30,22 @@ class VerdictColumns:
         nodes: n node ids or link keys.
         ts_ms: int64 (n,), event times.
         scores: float64 (n,).
-        clusters, regions: n each, ``None`` where the record says nothing.
+        labels: n clusters and regions, ``None`` where the record says nothing.
         anomalies: by place, the node's newest anomaly; one of another time than the verdict's is an earlier one.
         tiers: n network tiers, empty where the stream has none.
-        values: float32 (n, F), the step that each verdict is about, in the order of ``about.fields``; F may be 0.
+        values: float32 (m, F), steps that verdicts are about, in the order of ``about.fields``; F may be 0.
+        valued: int32 (n,), the row of ``values`` of each verdict, -1 where its step is not kept.
     """
 
     about: About
     nodes: Sequence[str]
     ts_ms: NDArray[np.int64]
     scores: NDArray[np.float64]
-    clusters: Sequence[str | None]
-    regions: Sequence[str | None]
+    labels: Sequence[Label]
     anomalies: Mapping[int, NodeAnomaly]
     tiers: Sequence[str]
     values: NDArray[np.float32]
+    valued: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -59,26 +61,44 @@ class VerdictColumns:
         """Leave out the first verdicts."""
         return self._take(np.arange(count, len(self)))
 
-    def rows(self, *, all_steps: bool = False) -> list[tuple[Any, ...]]:
+    def lean(self) -> Self:
+        """Keep the steps of anomalous verdicts alone."""
+        struck = [place for place, anomaly in self.anomalies.items() if anomaly.ts_ms == self.ts_ms[place]]
+        valued = np.full(len(self), -1, np.int32)
+        valued[struck] = self.valued[struck]
+        values, valued = _kept(self.values, valued)
+        return replace(self, values=values, valued=valued)
+
+    def rows(self, first: int = 0, last: int | None = None, *, all_steps: bool = False) -> list[tuple[Any, ...]]:
         """Return what the view is told of each node, see ``streams.redis_scripts``.
 
         Args:
-            all_steps: tell the values of each node's step; otherwise those of anomalous ones alone.
+            first, last: of which verdicts, all by default.
+            all_steps: tell the values of every step that is kept; otherwise those of anomalous ones alone.
         """
-        clusters, regions = ([each or "" for each in column] for column in (self.clusters, self.regions))
-        places = zip(clusters, regions, self.tiers, strict=True)
+        part = slice(first, last)
         rows: list[tuple[Any, ...]] = [
-            (node, at, score, *place)
-            for node, at, score, place in zip(
-                self.nodes, self.ts_ms.tolist(), self.scores.tolist(), places, strict=True
+            (node, at, score, cluster or "", region or "", tier)
+            for node, at, score, (cluster, region), tier in zip(
+                self.nodes[part],
+                self.ts_ms[part].tolist(),
+                self.scores[part].tolist(),
+                self.labels[part],
+                self.tiers[part],
+                strict=True,
             )
         ]
         if all_steps and self.about.fields:
-            rows = [(*row, values) for row, values in zip(rows, self.values.tolist(), strict=True)]
+            rows = [(*row, self._step(first + i)) for i, row in enumerate(rows)]
         for i, anomaly in self.anomalies.items():
-            values = self.values[i].tolist() if self.about.fields else False
-            rows[i] = (*rows[i][:PLACED], values, self._severity(i, anomaly), anomaly)
+            if first <= i < first + len(rows):
+                told = (self._step(i), self._severity(i, anomaly), anomaly)
+                rows[i - first] = (*rows[i - first][:PLACED], *told)
         return rows
+
+    def _step(self, place: int) -> list[float] | Literal[False]:
+        row = self.valued[place]
+        return self.values[row].tolist() if row >= 0 and self.about.fields else False
 
     def __iter__(self) -> Iterator[NodeVerdict]:
         for i, (node, at, score, cluster, region, *_) in enumerate(self.rows()):
@@ -112,16 +132,15 @@ class VerdictColumns:
             nodes,
             self.ts_ms[chosen],
             self.scores[chosen],
-            [self.clusters[i] for i in places],
-            [self.regions[i] for i in places],
+            [self.labels[i] for i in places],
             anomalies,
             [self.tiers[i] for i in places],
-            self.values[chosen],
+            *_kept(self.values, self.valued[chosen]),
         )
 
 
 def verdict_columns(
-    stream: Stream, decoded: Decoded, verdicts: Verdicts, anomalies: Iterable[Anomaly]
+    stream: Stream, decoded: Decoded, verdicts: Verdicts, anomalies: Iterable[Anomaly], labels: Sequence[Label]
 ) -> VerdictColumns:
     """Return a detector's verdicts on a batch.
 
@@ -130,6 +149,7 @@ def verdict_columns(
         decoded: the batch.
         verdicts: all scores of the detector.
         anomalies: of the batch, other detectors' too.
+        labels: cluster and region of each record of the batch.
     """
     records = verdicts.records.tolist()
     nodes = [decoded.keys[i] for i in records]
@@ -147,11 +167,11 @@ def verdict_columns(
         nodes,
         ts_ms,
         verdicts.scores,
-        [decoded.clusters[i] for i in records],
-        [decoded.regions[i] for i in records],
+        [labels[i] for i in records],
         found,
         _tiers(stream, values),
         values,
+        np.arange(len(values), dtype=np.int32),
     )
 
 
@@ -174,18 +194,27 @@ def _concatenated(about: About, group: Sequence[VerdictColumns]) -> VerdictColum
     if len(group) == 1:
         return group[0]
     anomalies: dict[int, NodeAnomaly] = {}
-    start = 0
+    valued: list[NDArray[np.int32]] = []
+    start = steps = 0
     for part in group:
         anomalies |= {start + i: anomaly for i, anomaly in part.anomalies.items()}
-        start += len(part)
+        valued.append(np.where(part.valued >= 0, part.valued + np.int32(steps), np.int32(-1)))
+        start, steps = start + len(part), steps + len(part.values)
     return VerdictColumns(
         about,
         list(chain.from_iterable(part.nodes for part in group)),
         np.concatenate([part.ts_ms for part in group]),
         np.concatenate([part.scores for part in group]),
-        list(chain.from_iterable(part.clusters for part in group)),
-        list(chain.from_iterable(part.regions for part in group)),
+        list(chain.from_iterable(part.labels for part in group)),
         anomalies,
         list(chain.from_iterable(part.tiers for part in group)),
         np.concatenate([part.values for part in group]),
+        np.concatenate(valued),
     )
+
+
+def _kept(values: NDArray[np.float32], valued: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Leave out the steps that no verdict is about any more, and number the others anew."""
+    told = valued >= 0
+    numbered = np.where(told, np.cumsum(told, dtype=np.int32) - np.int32(1), np.int32(-1))
+    return values[valued[told]], numbered

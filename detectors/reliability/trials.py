@@ -8,7 +8,7 @@ caught and the median lead. Earlier steps of a decision are taken from the rows 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.artefacts import shipped
+from detectors.reliability.candidates import CANDIDATES, candidates
 from detectors.reliability.crossfit import FOLDS, folds_of
 from detectors.reliability.decision import Decision
 from detectors.reliability.detector import ReliabilityDetector
@@ -37,6 +38,7 @@ Floats = NDArray[np.float64]
 Columns = NDArray[np.bool_]
 
 DEFAULT, ALONE, DECISION = Recipe(), Recipe(prior=0.0), Decision()
+PLAIN = Recipe(transplants=0.0)
 LOWEST = -8.0
 """Margin of a row without a window."""
 
@@ -50,12 +52,14 @@ class Trial:
         recipe: how trees are grown.
         columns: which features, by name; all when ``None``.
         decision: how margins decide; ``None`` for the margin itself.
+        more: candidate features beside the plan's, by name, see ``candidates``.
     """
 
     name: str
     recipe: Recipe = DEFAULT
     columns: Callable[[str], bool] | None = None
     decision: Decision | None = DECISION
+    more: tuple[str, ...] = ()
 
 
 def _of_day(name: str) -> bool:
@@ -72,6 +76,8 @@ TRIALS: tuple[Trial, ...] = (
     Trial("the reference recipe's trees, without transplants", REFERENCE_RECIPE),
     Trial("trees of depth 6", Recipe(depth=6)),
     Trial("without transplants", Recipe(transplants=0.0)),
+    *(Trial(f"without transplants, with {name}", PLAIN, more=(name,)) for name in CANDIDATES),
+    Trial("without transplants, with all four", PLAIN, more=CANDIDATES),
     Trial("twice as many transplants", Recipe(transplants=8.0)),
     Trial("transplants as heavy as rows", Recipe(transplant_weight=1.0)),
     Trial("decided by the score alone", decision=None),
@@ -93,6 +99,7 @@ class Trials:
     examples: Examples
     prior: ReliabilityDetector
     transplants: tuple[Transplants, ...]
+    candidates: dict[str, NDArray[np.float32]]
 
     @classmethod
     def of(cls, rows: NodeRows, incidents: Sequence[Incident], prior: ReliabilityDetector) -> "Trials":
@@ -106,7 +113,8 @@ class Trials:
         examples = make_examples(rows, prior.plan, prior.window)
         strange, fold = strangeness(rows, prior.plan, prior.window), folds_of(np.asarray(rows.node_ids), rows.ts_ms)
         others = tuple(Transplants.of(rows, labels, strange, fold != number) for number in range(FOLDS))
-        return cls(rows, labels, prior.plan, examples, prior, others)
+        more = candidates(rows, labels, fold, prior.plan, prior.window)
+        return cls(rows, labels, prior.plan, examples, prior, others, more)
 
     def margins(self, trial: Trial) -> Floats:
         """Return each row's margin by trees that have not seen its node: float64 (n,)."""
@@ -115,7 +123,7 @@ class Trials:
         everything = np.ones(len(self.rows), np.bool_)
         sample = draw_sample(self.rows, self.labels, everything, trial.recipe.negatives, trial.recipe.seed)
         named = np.array([trial.columns is None or trial.columns(name) for name in self.plan.names])
-        features = np.ascontiguousarray(self.examples.features[:, named])
+        features = np.column_stack([self.examples.features[:, named], *(self.candidates[name] for name in trial.more)])
         found = np.full(len(self.rows), LOWEST)
         for number in range(FOLDS):
             train, mine = (fold != number) & sample.keep[at], fold == number
@@ -123,8 +131,11 @@ class Trials:
             more, told = self.transplants[number].examples(
                 self.plan, self.prior.window, trial.recipe.transplants, number
             )
+            # Of a transplant no candidate is known: trees take a missing value as such.
+            told_of = np.full((len(told), features.shape[1]), np.nan, np.float32)
+            told_of[:, : np.count_nonzero(named)] = more[:, named]
             weight = np.concatenate([own[2], np.full(len(told), trial.recipe.transplant_weight)])
-            trees = grow(np.concatenate([own[0], more[:, named]]), np.concatenate([own[1], told]), weight, trial.recipe)
+            trees = grow(np.concatenate([own[0], told_of]), np.concatenate([own[1], told]), weight, trial.recipe)
             found[at[mine]] = Ensemble(trees).margins(features[mine])
         if trial.recipe.prior:
             lean = Ensemble(load_trees(self.prior.trees, len(self.plan.names), "prior"))
@@ -169,17 +180,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--incidents", type=Path, required=True, help="its incidents, JSON lines")
     parser.add_argument("--false-alarms", type=float, default=RULE.per_node_day, help="false episodes a node-day")
     parser.add_argument("--only", default="", help="trials whose name has this text; all by default")
+    parser.add_argument("--seeds", type=int, default=1, help="times to grow each trial's trees; a line each")
     chosen = parser.parse_args(arguments)
     prior = ReliabilityDetector.load(shipped("reliability"))
     bench = Trials.of(read_node_rows(chosen.file), current(read_incidents(chosen.incidents)), prior)
-    seen: dict[tuple[Recipe, object], Floats] = {}
-    for trial in (each for each in TRIALS if chosen.only in each.name):
-        key = (trial.recipe, trial.columns)
-        if key not in seen:
-            seen[key] = bench.margins(trial)
-        found = bench.measure(trial, seen[key], AlarmBudget(chosen.false_alarms))
-        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
-        sys.stdout.flush()
+    trials = [each for each in TRIALS if chosen.only in each.name]
+    for seed in range(chosen.seeds):
+        seen: dict[tuple[object, ...], Floats] = {}
+        for trial in trials:
+            told = replace(trial, recipe=replace(trial.recipe, seed=trial.recipe.seed + seed))
+            key = (told.recipe, told.columns, told.more)
+            if key not in seen:
+                seen[key] = bench.margins(told)
+            found = bench.measure(told, seen[key], AlarmBudget(chosen.false_alarms)) | {"seed": told.recipe.seed}
+            sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -35,11 +35,11 @@ def columns(second: int, nodes: int = 2, flagged: tuple[int, ...] = ()) -> Verdi
         [f"n{i}" for i in range(nodes)],
         np.full(nodes, at),
         np.full(nodes, 10.25),
-        ["alpha"] * nodes,
-        ["eu-1"] * nodes,
+        [("alpha", "eu-1")] * nodes,
         anomalies,
         ["wan"] * nodes,
         np.tile(np.array([[second, 0.1]], np.float32), (nodes, 1)),
+        np.arange(nodes, dtype=np.int32),
     )
 
 
@@ -105,7 +105,7 @@ def test_places_are_known_while_they_report(config: RedisConfig, client: Redis) 
     found = {each: client.zrange(prefix + each, 0, -1) for each in ("clusters", "regions", "tiers")}
     assert found == {"clusters": ["alpha"], "regions": ["eu-1"], "tiers": ["wan"]}
     assert client.hget(f"{prefix}verdict:peak:n0", "tier") == "wan"
-    elsewhere = replace(columns(2), clusters=["beta"] * 2)
+    elsewhere = replace(columns(2), labels=[("beta", "eu-1")] * 2)
     wait_until(lambda: not client.exists(f"{prefix}verdict:peak:n0"), "the time to live to pass")
     write(short, elsewhere)
     assert client.zrange(f"{prefix}clusters", 0, -1) == ["beta"]

@@ -16,6 +16,7 @@ from redis import Redis
 from redis_servers import redis_server
 from rig import Rig, wait_until
 
+from features.nodes import NO_LABEL
 from streams import RedisConfig, RedisView
 from streams.metrics import WorkerMetrics
 from streams.verdict_columns import VerdictColumns
@@ -40,9 +41,9 @@ def verdict(node: str = "n1", second: int = 0, *, severity: str = "", score: flo
 
 def columns(nodes: int, second: int) -> VerdictColumns:
     at, names = np.full(nodes, START_MS + 1000 * second), [f"n{i}" for i in range(nodes)]
-    about, nothing = About("consensus", "peak", 50.0, "peak-1"), [None] * nodes
-    values = np.zeros((nodes, 0), np.float32)
-    return VerdictColumns(about, names, at, np.full(nodes, 10.0), nothing, nothing, {}, [""] * nodes, values)
+    about, nothing = About("consensus", "peak", 50.0, "peak-1"), [NO_LABEL] * nodes
+    values, unvalued = np.zeros((0, 0), np.float32), np.full(nodes, -1, np.int32)
+    return VerdictColumns(about, names, at, np.full(nodes, 10.0), nothing, {}, [""] * nodes, values, unvalued)
 
 
 @contextmanager

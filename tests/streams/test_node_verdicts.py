@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 from fleet_samples import START_MS, fleet, scorer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.nodes import NO_LABEL
 from schemas.codec import RecordCodec
 from schemas.streams import CONSENSUS
 from streams.verdict_columns import VerdictColumns, joined, verdict_columns
@@ -21,7 +24,7 @@ def test_a_batch_is_reduced_to_the_newest_verdict_and_the_newest_anomaly_of_each
         decoded, topic="t", partitions=np.zeros(count, np.int32), offsets=np.arange(count, dtype=np.int64)
     )
     [verdicts] = outcome.verdicts
-    columns = verdict_columns(CONSENSUS, decoded, verdicts, outcome.anomalies)
+    columns = verdict_columns(CONSENSUS, decoded, verdicts, outcome.anomalies, outcome.labels)
     assert len(columns) == len(verdicts.scores)
     found = {each.node: each for each in columns.newest()}
     assert set(found) == {"n0", "n1", "n2"}
@@ -71,11 +74,11 @@ def columns(history: History, first: int) -> VerdictColumns:
         [f"n{node}" for node, _, _ in history],
         np.array([at for _, at, _ in history], np.int64),
         first + np.arange(len(history), dtype=np.float64),
-        [None] * len(history),
-        [None] * len(history),
+        [NO_LABEL] * len(history),
         anomalies,
         ["lan"] * len(history),
-        np.zeros((len(history), 0), np.float32),
+        np.zeros((0, 0), np.float32),
+        np.full(len(history), -1, np.int32),
     )
 
 
@@ -127,7 +130,7 @@ def test_each_verdict_has_its_own_step_and_tier_whatever_order_they_are_reduced_
         offsets=np.arange(len(decoded), dtype=np.int64),
     )
     [verdicts] = outcome.verdicts
-    newest = verdict_columns(CONSENSUS, decoded, verdicts, outcome.anomalies).newest()
+    newest = verdict_columns(CONSENSUS, decoded, verdicts, outcome.anomalies, outcome.labels).newest()
     place, p99 = list(newest.nodes).index("n1"), CONSENSUS.features.index("latency_p99")
     assert newest.values[place, p99] == 130.0
     assert set(newest.tiers) == {"lan"}
@@ -135,3 +138,37 @@ def test_each_verdict_has_its_own_step_and_tier_whatever_order_they_are_reduced_
     assert told["n0"] == (), "the step of a normal node is left out"
     assert told["n1"][0][p99] == 130.0
     assert all(len(row[6]) == len(CONSENSUS.features) for row in newest.rows(all_steps=True))
+
+
+def stepped(history: History, first: int) -> VerdictColumns:
+    """``columns`` whose steps are numbered as their scores are."""
+    made = columns(history, first)
+    steps = (first + np.arange(len(history), dtype=np.float32))[:, None]
+    about = About("s", "d", 1.0, "v", ("number",))
+    return replace(made, about=about, values=steps, valued=np.arange(len(history), dtype=np.int32))
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.none() | st.integers(0, 9))), max_size=4),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+    st.integers(1, 5),
+)
+def test_steps_of_anomalies_are_kept_and_told_in_parts_as_at_once(
+    batches: list[History], leans: list[bool], size: int
+) -> None:
+    """Whichever batches dropped the steps of what passed, and however many nodes are told at once."""
+    parts, count = [], 0
+    for history, lean in zip(batches, leans, strict=False):
+        made = stepped(history, count)
+        parts.append(made.lean() if lean else made)
+        count += len(history)
+    every = [one for history in batches for one in history]
+    for reduced in joined(parts):
+        for score, row in zip(reduced.scores.tolist(), reduced.valued.tolist(), strict=True):
+            _, at, anomaly = every[int(score)]
+            assert row >= 0 or at != anomaly
+            assert row < 0 or reduced.values[row].tolist() == [score], "each verdict has its own step"
+        assert len(reduced.values) == np.count_nonzero(reduced.valued >= 0)
+        for all_steps in (False, True):
+            told = [reduced.rows(at, at + size, all_steps=all_steps) for at in range(0, len(reduced), size)]
+            assert [row for part in told for row in part] == reduced.rows(all_steps=all_steps)

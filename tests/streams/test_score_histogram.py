@@ -3,6 +3,7 @@
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from features.nodes import NO_LABEL
 from streams.score_histogram import EDGES, ScoreHistogram
 from streams.verdict_columns import VerdictColumns
 from streams.verdicts import About
@@ -15,11 +16,11 @@ def columns(scores: list[float], detector: str = "peak", threshold: float = 2.0)
         ["n"] * count,
         np.arange(count),
         np.array(scores, np.float64),
-        [None] * count,
-        [None] * count,
+        [NO_LABEL] * count,
         {},
         [""] * count,
-        np.zeros((count, 0), np.float32),
+        np.zeros((0, 0), np.float32),
+        np.full(count, -1, np.int32),
     )
 
 
