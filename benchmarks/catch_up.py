@@ -42,7 +42,7 @@ def measure(servers: Servers, nodes: int, records: int) -> dict[str, Any]:
         steps = Fleet(nodes).steps(0, WARM_STEPS + -(-records // nodes))
         count = produce(servers.bootstrap, kafka.topics["consensus"], steps)
         print(f"{count:,} records published", file=sys.stderr)
-        with WorkerProcess(servers, kafka, {"worker.batch_max": "20000"}) as worker:
+        with WorkerProcess(servers, kafka) as worker:
             marks = [worker.wait_for(warm)]
             marks += [worker.wait_for(warm + (count - warm) * part // PARTS) for part in range(1, PARTS + 1)]
     return {"nodes": nodes, "records": count, **_summed(marks)}

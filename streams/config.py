@@ -126,7 +126,7 @@ class StateConfig:
 
     enabled: bool = True
     every_steps: int = 30
-    replay_records: int = 150_000
+    replay_records: int = 250_000
 
     def __post_init__(self) -> None:
         if min(self.every_steps, self.replay_records) < 1:
@@ -157,7 +157,7 @@ class WorkerConfig:
         stuck_exit_s: one that does not move for this long ends the worker; 0 for never.
     """
 
-    batch_max: int = 10_000
+    batch_max: int = 30_000
     linger_s: float = 0.002
     idle_s: float = 0.2
     max_record_bytes: int = 65_536

@@ -221,7 +221,7 @@ class TopicSettings(Section):
 class WorkerSettings(Section):
     """How one worker process runs."""
 
-    batch_max: int = Field(default=10_000, ge=1, le=1_000_000, description="Most records taken at once.")
+    batch_max: int = Field(default=30_000, ge=1, le=1_000_000, description="Most records taken at once.")
     linger_s: float = Field(default=0.002, ge=0, le=10, description="How long to collect a batch, seconds.")
     idle_s: float = Field(default=0.2, gt=0, le=10, description="How long one wait for a record lasts, seconds.")
     max_record_bytes: int = Field(
@@ -253,7 +253,7 @@ class StateSettings(Section):
         default=30, ge=1, le=1_000_000, description="A node is saved at least every so many of its steps."
     )
     replay_records: int = Field(
-        default=150_000,
+        default=250_000,
         ge=1,
         le=100_000_000,
         description="Most records of a partition, besides one batch, that are read again after a restart.",
