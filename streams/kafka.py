@@ -59,7 +59,7 @@ def consumer_properties(kafka: KafkaConfig, *, statistics_s: float) -> Propertie
         # A caught-up consumer gets records the moment they arrive; a batch is gathered by linger_s, not by the broker.
         "fetch.wait.max.ms": 100,
         # librdkafka would otherwise hold up to 64 MB a partition in front of a worker that is behind.
-        "queued.max.messages.kbytes": 32_768,
+        "queued.max.messages.kbytes": 16_384,
         "queued.min.messages": 50_000,
         "topic.metadata.refresh.interval.ms": 30_000,
         "allow.auto.create.topics": False,
