@@ -28,7 +28,7 @@ from schemas.metrics import Incident
 
 MIN_ROWS = 10_000
 MIN_POSITIVES = 500
-RULE = AlarmBudget(0.8)
+RULE = AlarmBudget(0.7)
 """A budget of false alarms means the same on every fleet; a recall hangs on the few incidents that hardly show."""
 LEAST = 0.05
 """Probability below which a row is no alarm, whatever the rule asks for."""

@@ -155,7 +155,7 @@ def reliability(  # noqa: PLR0913, PLR0917 - one parameter an option
     trees: Annotated[int, typer.Option("--trees", min=1, help="Trees to grow.")] = 500,
     false_alarms: Annotated[
         float, typer.Option("--false-alarms", min=0.001, help="False alarms a node-day that the threshold may cost.")
-    ] = 0.8,
+    ] = 0.7,
     recall: Annotated[
         float | None,
         typer.Option("--recall", min=0.01, max=1, help="Instead: share of incidents that the threshold has to catch."),
