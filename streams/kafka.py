@@ -58,9 +58,12 @@ def consumer_properties(kafka: KafkaConfig, *, statistics_s: float) -> Propertie
         "auto.offset.reset": "earliest",
         # A caught-up consumer gets records the moment they arrive; a batch is gathered by linger_s, not by the broker.
         "fetch.wait.max.ms": 100,
-        # librdkafka would otherwise hold up to 64 MB a partition in front of a worker that is behind.
-        "queued.max.messages.kbytes": 16_384,
+        # librdkafka would otherwise hold up to 64 MB in front of a worker that is behind, and look again after a second
+        # when that is full. A little, looked at often, is faster: a batch is then of a few partitions, several steps of
+        # each node, and what was fetched is still in the processor's cache.
+        "queued.max.messages.kbytes": 4_096,
         "queued.min.messages": 50_000,
+        "fetch.queue.backoff.ms": 20,
         "topic.metadata.refresh.interval.ms": 30_000,
         "allow.auto.create.topics": False,
         # Members learn of a rebalance by their heartbeats: a takeover waits for the slowest.
