@@ -144,6 +144,9 @@ def reading(kafka: KafkaConfig, purpose: str, *, within_s: float = 600.0) -> Ite
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "auto.offset.reset": "earliest",
+        # The end of a partition is told by a fetch that finds nothing: the broker is not to wait for something.
+        "fetch.wait.max.ms": 10,
+        "fetch.queue.backoff.ms": 20,
         "isolation.level": "read_committed",
         "allow.auto.create.topics": False,
     }
