@@ -244,7 +244,7 @@ class Rig:
             consumer.close()
 
     def client(self) -> "Redis":
-        return Redis.from_url(self.redis_url, decode_responses=True)
+        return Redis.from_url(self.redis_url, decode_responses=True, socket_timeout=60)  # a busy machine is no finding
 
 
 def _once_coordinated(call: Callable[[], T], seconds: float = 20.0) -> T:
