@@ -6,6 +6,7 @@ run it as root, or with the ``SYS_PTRACE`` capability.
 """
 
 import argparse
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,9 @@ def draw(servers: Servers, nodes: int, records: int, out: Path) -> None:
             said, _ = spy.communicate(timeout=PATIENCE_SECONDS)
     if not out.is_file():
         raise RuntimeError(f"py-spy wrote nothing: {said[-500:]}")
+    # py-spy's title is its own command line, with the path of this machine and a process id.
+    drawn = out.read_text(encoding="utf-8")
+    out.write_text(re.sub("py-spy record[^<]*", f"vigil worker, {nodes:,} nodes", drawn), encoding="utf-8")
 
 
 def main() -> None:

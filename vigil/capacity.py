@@ -14,6 +14,7 @@ from detectors.catalogue import load_detectors
 from detectors.protocol import Detector
 from detectors.scoring import StreamScorer
 from schemas.streams import CONSENSUS, Stream
+from streams.config import WorkerConfig
 from streams.processor import Processor
 from streams.source import Records
 from vigil.progress import Say, say_nothing
@@ -28,7 +29,7 @@ MEMBERS: Final = 5
 MEASURED_NODES: Final = 1_000
 WARM_STEPS: Final = 32  # until every window is complete
 TIMED_STEPS: Final = 60
-BATCH: Final = 30_000  # records, as a worker that is behind takes them
+BATCH: Final = WorkerConfig().batch_max  # records, as a worker that is behind takes them
 OUTSIDE: Final = 1.3  # CPU of a whole worker by CPU of what is measured here: Kafka's client, commits, Redis
 BUSY: Final = 0.7  # of a core that is planned for; the rest is for bursts, rebalances and catching up
 WORKER_BYTES: Final = 220_000_000  # a worker without nodes: interpreter, libraries, models, Kafka's buffers

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vigil.tuning import Choice, Tuned, as_environment, best, usable_kernels
+from streams.config import WorkerConfig
+from vigil.settings import Settings
+from vigil.tuning import BATCHES, Choice, Tuned, as_environment, best, usable_kernels
 
 OLD = "processor : 0\nflags\t\t: fpu sse4_2 avx2 fma\n"
 NEW = "processor : 0\nflags\t\t: fpu avx2 fma avx512f avx512cd avx512bw avx512dq avx512vl\n"
@@ -57,3 +59,7 @@ def test_the_command_measures_every_choice_and_recommends_none_that_is_slower(tm
         if each["chosen"]:
             assert each["microseconds"][each["chosen"]] == min(each["microseconds"].values())
     assert all(f"{name}={value}" in written.read_text() for name, value in found["environment"].items())
+
+
+def test_the_first_batch_that_is_tried_is_the_worker_s_default() -> None:
+    assert BATCHES[0] == str(WorkerConfig().batch_max) == str(Settings().worker.batch_max)
